@@ -1,0 +1,56 @@
+# Everything a contributor needs: `make help` lists it. Works on a fresh machine with Python 3.11 or newer.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTEST_ARGS ?=
+SOURCES := data_prep genodiff imaging tests
+
+# The names in a dependency group. `pip install --group` needs pip 25.1; reading the table works with every pip.
+GROUP = $(BIN)/python -c 'import sys, tomllib; \
+	print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"][sys.argv[1]])'
+
+.DEFAULT_GOAL := help
+.PHONY: help venv test lint format demo clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv: $(STAMP)  ## Create .venv and install the project with its test tools
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "genodiff needs Python 3.11 or newer, $(PYTHON) is older: make PYTHON=python3.12 …" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The stamp is newer than both files only after an installation that succeeded, so nothing is installed twice.
+$(STAMP): pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[sim]' $$($(GROUP) test)
+	@touch $@
+
+# Ruff and mypy are wanted by contributors only, so `make test` does not wait for them.
+$(VENV)/.linted: $(STAMP)
+	$(BIN)/python -m pip install --quiet -c constraints.txt $$($(GROUP) lint)
+	@touch $@
+
+test: $(STAMP)  ## Run all tests (PYTEST_ARGS='-k report' narrows them)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.linted  ## Check style and types
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy
+
+format: $(VENV)/.linted  ## Rewrite the sources in the house style
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+demo: $(STAMP)  ## Synthesize the embedded example and say where the report is
+	$(BIN)/genodiff synthesize genodiff/data/example.vcf.gz --panel genodiff/data/example.panel.tsv \
+		-o demo --preset fast --force
+	@echo "Report: file://$(CURDIR)/demo/report.html"
+
+clean:  ## Remove caches, builds and the demo's output; .venv stays
+	rm -rf build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
