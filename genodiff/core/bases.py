@@ -1,0 +1,179 @@
+"""Orthonormal bases: the coordinates in which a drift matrix is diagonal.
+
+A basis holds the columns of an orthogonal ``Q`` (d × r). ``analysis`` takes x to its coefficients ``Qᵀ x``,
+``synthesis`` takes coefficients back to ``Q c``; both act on the last axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Basis", "BlockPCA", "Identity", "PCA", "shrunk_eigh"]
+
+
+class Basis(nn.Module):
+    """An orthonormal transform of R^d, d = r: coefficients have the same length as the vector."""
+
+    dim: int
+
+    def analysis(self, x: Tensor) -> Tensor:
+        """Coefficients ``Qᵀ x``, shape (..., d)."""
+        raise NotImplementedError
+
+    def synthesis(self, c: Tensor) -> Tensor:
+        """The vector ``Q c``, shape (..., d)."""
+        raise NotImplementedError
+
+    def diagonal(self, v: Tensor) -> Tensor:
+        """The diagonal of ``Q diag(v) Qᵀ`` for v of shape (..., d): what a spectrum means at each coordinate."""
+        raise NotImplementedError
+
+    def matrix(self) -> Tensor:
+        """``Q`` as a dense (d, d) matrix; for tests and small problems."""
+        return self.synthesis(torch.eye(self.dim, dtype=self.dtype, device=self.device)).T
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating type of the basis."""
+        return next(self.buffers()).dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the basis."""
+        return next(self.buffers()).device
+
+
+class Identity(Basis):
+    """``Q = I``: every coordinate is its own mode."""
+
+    def __init__(self, dim: int, *, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.dim = dim
+        self.register_buffer("anchor", torch.zeros((), dtype=dtype))  # carries dtype and device
+
+    def analysis(self, x: Tensor) -> Tensor:
+        """``x`` itself."""
+        return x
+
+    def synthesis(self, c: Tensor) -> Tensor:
+        """``c`` itself."""
+        return c
+
+    def diagonal(self, v: Tensor) -> Tensor:
+        """``v`` itself."""
+        return v
+
+
+class BlockPCA(Basis):
+    """Principal components within consecutive blocks: ``Q = blockdiag(Q_1, …, Q_B)``.
+
+    One block is the full PCA; blocks of bounded size make the cost of a transform linear in d.
+
+    Args:
+        blocks: orthogonal matrices (d_b, d_b), columns = modes, in the order of the coordinates.
+    """
+
+    def __init__(self, blocks: Sequence[Tensor]) -> None:
+        super().__init__()
+        sizes = [q.shape[0] for q in blocks]
+        for b, q in enumerate(blocks):
+            if q.ndim != 2 or q.shape[0] != q.shape[1]:
+                raise ValueError(f"block {b} must be square, got {tuple(q.shape)}")
+        self.bounds = np.concatenate([[0], np.cumsum(sizes)]).tolist()
+        self.dim = int(self.bounds[-1])
+        # One flat buffer, so that a state dict holds a single tensor however many blocks there are.
+        self.register_buffer("flat", torch.cat([q.reshape(-1) for q in blocks]))
+
+    def blocks(self) -> list[Tensor]:
+        """The block matrices, as views."""
+        out, at = [], 0
+        for lo, hi in zip(self.bounds[:-1], self.bounds[1:], strict=True):
+            size = hi - lo
+            out.append(self.flat[at : at + size * size].view(size, size))
+            at += size * size
+        return out
+
+    def analysis(self, x: Tensor) -> Tensor:
+        """Block-wise ``Q_bᵀ x_b``."""
+        parts = x.split(np.diff(self.bounds).tolist(), dim=-1)
+        return torch.cat([p @ q for p, q in zip(parts, self.blocks(), strict=True)], dim=-1)
+
+    def synthesis(self, c: Tensor) -> Tensor:
+        """Block-wise ``Q_b c_b``."""
+        parts = c.split(np.diff(self.bounds).tolist(), dim=-1)
+        return torch.cat([p @ q.T for p, q in zip(parts, self.blocks(), strict=True)], dim=-1)
+
+    def diagonal(self, v: Tensor) -> Tensor:
+        """Block-wise ``Σ_i Q_ji² v_i``."""
+        parts = v.split(np.diff(self.bounds).tolist(), dim=-1)
+        return torch.cat([p @ q.square().T for p, q in zip(parts, self.blocks(), strict=True)], dim=-1)
+
+    @classmethod
+    def from_data(
+        cls,
+        x: Tensor,
+        bounds: Sequence[int],
+        *,
+        floor: float = 1e-4,
+        dtype: torch.dtype = torch.float32,
+    ) -> tuple[BlockPCA, Tensor]:
+        """Principal axes and shrunk variances of centred data, block by block.
+
+        Args:
+            x: centred rows (n, d).
+            bounds: block boundaries 0 = b_0 < … < b_B = d.
+            floor: smallest variance of a mode, as a share of the mean variance of its block.
+            dtype: type of the basis; the decomposition itself is done in float64.
+
+        Returns:
+            the basis and the spectrum λ (d,), float64, descending within each block.
+        """
+        if list(bounds)[0] != 0 or list(bounds)[-1] != x.shape[1]:
+            raise ValueError(f"bounds must run from 0 to {x.shape[1]}, got {bounds[0]} to {bounds[-1]}")
+        vectors, spectra = [], []
+        for lo, hi in zip(bounds[:-1], bounds[1:], strict=True):
+            variance, q = shrunk_eigh(x[:, lo:hi], floor=floor)
+            vectors.append(q.to(dtype))
+            spectra.append(variance)
+        return cls(vectors), torch.cat(spectra)
+
+
+class PCA(BlockPCA):
+    """Principal components of the whole vector: a single block."""
+
+    def __init__(self, q: Tensor) -> None:
+        super().__init__([q])
+
+
+def shrunk_eigh(x: Tensor, *, floor: float = 1e-4) -> tuple[Tensor, Tensor]:
+    """Eigen-decomposition of the Ledoit–Wolf covariance of centred rows.
+
+    The sample covariance S is shrunk towards (tr S / d) I by the intensity that minimises the expected Frobenius loss
+    (Ledoit & Wolf 2004), which leaves the eigenvectors as they are and keeps n < d well posed.
+
+    Args:
+        x: centred rows (n, d), n ≥ 2.
+        floor: smallest eigenvalue, as a share of the mean eigenvalue.
+
+    Returns:
+        eigenvalues (d,) descending and eigenvectors (d, d) in columns, both float64.
+    """
+    x = x.to(torch.float64)
+    n, d = x.shape
+    if n < 2:
+        raise ValueError(f"a covariance needs at least 2 rows, got {n}")
+    s = x.T @ x / n
+    mean_variance = s.diagonal().mean()
+    # ‖S − mI‖² (per dimension) is the spread of the spectrum; its noisy part is the sampling error of S.
+    spread = (s.square().sum() / d - mean_variance**2).clamp_min(0.0)
+    row_norm4 = x.square().sum(1).square().sum() / n
+    noise = ((row_norm4 - s.square().sum()) / (n * d)).clamp_min(0.0)
+    shrink = (noise / spread).clamp(0.0, 1.0) if spread > 0 else torch.ones((), dtype=torch.float64)
+    variance, q = torch.linalg.eigh(s)
+    variance = (1 - shrink) * variance + shrink * mean_variance
+    variance = variance.clamp_min(floor * float(mean_variance.clamp_min(1e-12)))
+    return variance.flip(0), q.flip(1)

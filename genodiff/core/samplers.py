@@ -1,0 +1,149 @@
+"""Samplers: from x_T back to x_0, given a denoiser.
+
+``step(x_t, t, s)`` takes states from time t to an earlier time s. All are built on the posterior mean D(x_t, t).
+
+- :class:`Ancestral` draws from the exact Gaussian bridge p(x_s | x_t, x_0 = D): exact for any step when x_0 is known.
+- :class:`EulerMaruyama` discretises the reverse SDE dX̄ = [−M(X̄ − μ) + β∇log p] dτ + √β dW̄ (GOU eq. 11).
+- :class:`EulerODE`, :class:`HeunODE` integrate the probability flow, which has half the score term and no noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from genodiff.core.denoisers import Denoiser
+
+__all__ = ["Ancestral", "EulerMaruyama", "EulerODE", "HeunODE", "Sampler"]
+
+
+class Sampler:
+    """A rule that steps backwards in time.
+
+    Args:
+        denoiser: the posterior mean; its process defines the dynamics.
+    """
+
+    order: int = 1
+    stochastic: bool = False
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        self.denoiser = denoiser
+        self.process = denoiser.process
+
+    def step(
+        self, x_t: Tensor, t: Tensor, s: Tensor, *, generator: torch.Generator | None = None, **condition: Tensor
+    ) -> Tensor:
+        """States (B, d) at time s ≤ t given those at t; t and s are scalars ()."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def sample(
+        self,
+        x_T: Tensor,
+        grid: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        progress: Callable[[int], None] | None = None,
+        **condition: Tensor,
+    ) -> Tensor:
+        """Runs all steps of a decreasing grid of times, from grid[0] to grid[-1].
+
+        Args:
+            x_T: states at grid[0], (B, d).
+            grid: (steps + 1,) decreasing times.
+            generator: source of the noise, for the stochastic samplers.
+            progress: called with the index of every finished step.
+            condition: passed on to the denoiser.
+        """
+        if (grid.diff() >= 0).any():
+            raise ValueError("the grid of times must decrease strictly")
+        x = x_T
+        grid = grid.to(device=x.device, dtype=x.dtype)
+        for k, (t, s) in enumerate(zip(grid[:-1], grid[1:], strict=True)):
+            x = self.step(x, t, s, generator=generator, **condition)
+            if progress is not None:
+                progress(k)
+        return x
+
+    def _denoise(self, x: Tensor, t: Tensor, condition: dict[str, Tensor]) -> Tensor:
+        return self.denoiser(x, t.expand(len(x)), **condition)
+
+    def _velocity(self, x: Tensor, t: Tensor, *, score_share: float, condition: dict[str, Tensor]) -> Tensor:
+        """Forward-time velocity M(x − μ) − share · β · score, per unit of t."""
+        score = self.denoiser.score(x, t.expand(len(x)), **condition)
+        return self.process.drift(x, t) - score_share * self.process.diffusion(t) * score
+
+
+def bridge(sampler: Sampler, x_t: Tensor, d: Tensor, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+    """Modal mean (B, d) and variance (d,) of X_s given X_t = x_t and X_0 = d.
+
+    Mean (m_{t|s} s_s² z_t + m_s s²_{t|s} d_z)/s_t², variance s_s² s²_{t|s}/s_t².
+    """
+    process = sampler.process
+    z = process.basis.analysis(x_t - process.mean)
+    d_z = process.basis.analysis(d - process.mean)
+    forward = process.transition(s, t)
+    s2_t, s2_s = process.variance(t), process.variance(s)
+    mean = (forward.m * s2_s * z + process.mean_coefficient(s) * forward.variance * d_z) / s2_t
+    return mean, s2_s * forward.variance / s2_t
+
+
+class Ancestral(Sampler):
+    """The exact bridge with x_0 replaced by its posterior mean."""
+
+    stochastic = True
+
+    def step(
+        self, x_t: Tensor, t: Tensor, s: Tensor, *, generator: torch.Generator | None = None, **condition: Tensor
+    ) -> Tensor:
+        """Draws from p(x_s | x_t, x_0 = D(x_t, t)); at s = 0 this is D itself."""
+        mean, variance = bridge(self, x_t, self._denoise(x_t, t, condition), t, s)
+        noise = torch.randn(x_t.shape, generator=generator, device=x_t.device, dtype=x_t.dtype)
+        return self.process.mean + self.process.basis.synthesis(mean + variance.sqrt() * noise)
+
+
+class EulerMaruyama(Sampler):
+    """First-order discretisation of the reverse SDE."""
+
+    stochastic = True
+
+    def step(
+        self, x_t: Tensor, t: Tensor, s: Tensor, *, generator: torch.Generator | None = None, **condition: Tensor
+    ) -> Tensor:
+        """x_s = x_t − (t − s) [M(x_t − μ) − β score] + √(β (t − s)) ξ."""
+        noise = torch.randn(x_t.shape, generator=generator, device=x_t.device, dtype=x_t.dtype)
+        velocity = self._velocity(x_t, t, score_share=1.0, condition=condition)
+        return x_t + (s - t) * velocity + torch.sqrt(self.process.diffusion(t) * (t - s)) * noise
+
+
+class EulerODE(Sampler):
+    """First-order integration of the probability flow."""
+
+    def step(
+        self, x_t: Tensor, t: Tensor, s: Tensor, *, generator: torch.Generator | None = None, **condition: Tensor
+    ) -> Tensor:
+        """x_s = x_t + (s − t) v(x_t, t)."""
+        return x_t + (s - t) * self._velocity(x_t, t, score_share=0.5, condition=condition)
+
+
+class HeunODE(Sampler):
+    """Second-order (trapezoidal) integration of the probability flow.
+
+    The last step falls back to Euler where s = 0, because the score is not defined there.
+    """
+
+    order = 2
+
+    def step(
+        self, x_t: Tensor, t: Tensor, s: Tensor, *, generator: torch.Generator | None = None, **condition: Tensor
+    ) -> Tensor:
+        """x_s = x_t + (s − t)/2 [v(x_t, t) + v(x̂_s, s)]."""
+        first = self._velocity(x_t, t, score_share=0.5, condition=condition)
+        guess = x_t + (s - t) * first
+        if float(s) == 0.0:
+            return guess
+        second = self._velocity(guess, s, score_share=0.5, condition=condition)
+        return x_t + 0.5 * (s - t) * (first + second)
