@@ -1,0 +1,257 @@
+"""Which sites are kept, and a count of every removal by name.
+
+Records are judged in this order; each removed record is counted once, under the first reason that applies:
+
+1. *structure*: ``multi-allelic``, ``no-alternate-allele``, ``symbolic-allele`` (anything but A, C, G, T, N),
+   ``no-position`` (POS 0), ``no-GT``, ``non-diploid``;
+2. *data*: ``missing`` (too many people without a call), ``monomorphic``, ``maf``;
+3. *order*: ``unsorted`` (before the last kept site), ``duplicate-position`` (judged last: the first usable one stays).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_prep.errors import InputError
+from data_prep.variants import VariantTable
+
+__all__ = ["REASONS", "FilterReport", "Tally", "check_thresholds", "filter_table", "judge_data", "judge_order"]
+
+REASONS: dict[str, str] = {
+    "multi-allelic": "more than one alternate allele",
+    "no-alternate-allele": "no alternate allele",
+    "symbolic-allele": "an allele that is not a sequence of A, C, G, T, N",
+    "no-position": "position 0",
+    "no-GT": "no genotypes",
+    "non-diploid": "calls that are not diploid",
+    "missing": "too many missing calls",
+    "monomorphic": "one allele only",
+    "maf": "minor-allele frequency below the threshold",
+    "unsorted": "position before the previous site",
+    "duplicate-position": "position of an earlier site",
+}
+"""Every reason for which a record is removed, in the order of judgement, and what it means."""
+
+_REMEDY = {
+    "multi-allelic": "split them with 'bcftools norm -m-'",
+    "no-alternate-allele": "give a file with variant sites",
+    "symbolic-allele": "give a file with SNPs or sequence-resolved indels",
+    "no-position": "give a file with positions from 1",
+    "no-GT": "give a file with a GT field",
+    "non-diploid": "give a diploid region (autosomes, or people with two X)",
+    "missing": "raise the allowed share of missing calls, or impute first",
+    "monomorphic": "give more people or another region",
+    "maf": "lower --maf",
+    "unsorted": "sort with 'bcftools sort'",
+    "duplicate-position": "give a file with one record per position",
+}
+
+
+def check_thresholds(*, maf: float, max_missing: float) -> None:
+    """Refuse thresholds outside their domain: maf in [0, 0.5], max_missing in [0, 1].
+
+    Raises:
+        ValueError: a threshold out of range or not a number.
+    """
+    if not 0 <= maf <= 0.5:
+        raise ValueError(f"maf must lie in [0, 0.5], got {maf}")
+    if not 0 <= max_missing <= 1:
+        raise ValueError(f"max_missing must lie in [0, 1], got {max_missing}")
+
+
+@dataclass(frozen=True)
+class FilterReport:
+    """What went in, what was kept and why the rest was not.
+
+    Attributes:
+        n_records: records seen (inside the region, where one was asked for).
+        kept: sites kept.
+        removed: records removed by reason (a key of :data:`REASONS`), only reasons that occurred.
+        missing_calls: calls (person × kept site) without both alleles.
+        unphased_het_calls: heterozygous calls of kept sites that carry no phase.
+        n_samples: people.
+        source: the file, where there was one.
+        maf: the threshold on the minor-allele frequency; sites below it are removed.
+        max_missing: the largest accepted share of people without a call.
+    """
+
+    n_records: int
+    kept: int
+    removed: dict[str, int] = field(default_factory=dict)
+    missing_calls: int = 0
+    unphased_het_calls: int = 0
+    n_samples: int = 0
+    source: str = ""
+    maf: float = 0.0
+    max_missing: float = 0.1
+
+    def lines(self) -> list[str]:
+        """The report as lines of text for people."""
+        name = f"{self.source}: " if self.source else ""
+        out = [f"{name}{self.kept:,} of {self.n_records:,} records kept for {self.n_samples:,} people"]
+        for reason, count in self.removed.items():
+            detail = {"maf": f" ({self.maf:g})", "missing": f" (more than {self.max_missing:.0%} of people)"}
+            out.append(f"removed {count:,} {reason}: {REASONS.get(reason, reason)}{detail.get(reason, '')}")
+        calls = self.kept * self.n_samples
+        if self.missing_calls:
+            out.append(f"{self.missing_calls:,} of {calls:,} calls are missing")
+        if self.unphased_het_calls:
+            out.append(f"{self.unphased_het_calls:,} heterozygous calls are unphased")
+        return out
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types, ready for JSON."""
+        return {
+            "source": self.source,
+            "n_records": self.n_records,
+            "kept": self.kept,
+            "removed": dict(self.removed),
+            "missing_calls": self.missing_calls,
+            "unphased_het_calls": self.unphased_het_calls,
+            "n_samples": self.n_samples,
+            "maf": self.maf,
+            "max_missing": self.max_missing,
+        }
+
+    def require_sites(self) -> None:
+        """Refuse an empty outcome, saying which filter removed what.
+
+        Raises:
+            InputError: no site was kept.
+        """
+        if self.kept:
+            return
+        name = self.source or "the table"
+        if not self.n_records:
+            raise InputError(f"{name} holds no records (in the region asked for): nothing to read")
+        what = ", ".join(
+            f"{count:,} {reason} ({REASONS.get(reason, reason)})" for reason, count in self.removed.items()
+        )
+        worst = max(self.removed, key=lambda reason: self.removed[reason])
+        raise InputError(
+            f"{name}: no site is left after the filters; of {self.n_records:,} records were removed: {what}; "
+            f"{_REMEDY.get(worst, 'relax the filters')}"
+        )
+
+
+class Tally:
+    """Running counts while records stream by; :meth:`report` freezes them."""
+
+    def __init__(self) -> None:
+        self.n_records = 0
+        self.kept = 0
+        self.missing_calls = 0
+        self.unphased_het_calls = 0
+        self._removed: Counter[str] = Counter()
+
+    def remove(self, reason: str, count: int = 1) -> None:
+        """Count records removed for one reason."""
+        if reason not in REASONS:
+            raise ValueError(f"unknown reason {reason!r}")
+        if count:
+            self._removed[reason] += int(count)
+
+    def report(self, *, n_samples: int, source: str, maf: float, max_missing: float) -> FilterReport:
+        """The counts so far, as a report."""
+        return FilterReport(
+            n_records=self.n_records,
+            kept=self.kept,
+            removed={reason: self._removed[reason] for reason in REASONS if self._removed[reason]},
+            missing_calls=self.missing_calls,
+            unphased_het_calls=self.unphased_het_calls,
+            n_samples=n_samples,
+            source=source,
+            maf=maf,
+            max_missing=max_missing,
+        )
+
+
+def judge_data(
+    haplotypes: NDArray[np.int8], *, maf: float, max_missing: float, tally: Tally
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Sites that pass missingness, monomorphism and MAF; removals go to the tally.
+
+    Args:
+        haplotypes: int8 (variants, samples, 2), codes 0, 1, −1.
+        maf: keep a site whose minor-allele frequency among called alleles is at least this.
+        max_missing: keep a site if at most this share of people lacks a complete call.
+        tally: receives the counts.
+
+    Returns:
+        Mask of kept sites (variants,) and the number of people without a complete call (variants,).
+    """
+    n_variants, n_samples = haplotypes.shape[:2]
+    flat = haplotypes.reshape(n_variants, -1)
+    alt = np.count_nonzero(flat == 1, axis=1)
+    if flat.size and flat.min() < 0:
+        absent = flat < 0
+        called = flat.shape[1] - np.count_nonzero(absent, axis=1)
+        incomplete = np.count_nonzero(absent.reshape(haplotypes.shape).any(axis=2), axis=1)
+    else:
+        called = np.full(n_variants, flat.shape[1])
+        incomplete = np.zeros(n_variants, dtype=np.int64)
+    minor = np.minimum(alt, called - alt)
+    # Counts and not rates are compared: 3 of 30 is not above 10 % by rounding.
+    too_missing = incomplete > np.floor(max_missing * n_samples + 1e-9)
+    monomorphic = ~too_missing & (minor == 0)
+    rare = ~too_missing & ~monomorphic & (minor < maf * called - 1e-9)
+    tally.remove("missing", too_missing.sum())
+    tally.remove("monomorphic", monomorphic.sum())
+    tally.remove("maf", rare.sum())
+    return ~(too_missing | monomorphic | rare), incomplete
+
+
+def judge_order(position: NDArray[np.int64], *, last: int, tally: Tally) -> NDArray[np.bool_]:
+    """Sites whose position lies after every site kept before.
+
+    Args:
+        position: (variants,) in bp, in file order.
+        last: position of the last site kept before this block; 0 if none.
+        tally: receives the counts.
+    """
+    # The running maximum is always reached by a kept site, so it equals the last kept position.
+    before = np.maximum.accumulate(np.concatenate([[last], position]))[:-1]
+    tally.remove("unsorted", (position < before).sum())
+    tally.remove("duplicate-position", (position == before).sum())
+    return position > before
+
+
+def filter_table(
+    table: VariantTable, *, maf: float = 0.0, max_missing: float = 0.1
+) -> tuple[VariantTable, FilterReport]:
+    """The same filters on a table in memory: missingness, monomorphism, MAF and duplicate positions.
+
+    A table without people or where nothing is left gives an empty table; ``report.require_sites()`` refuses that.
+
+    Args:
+        table: any table; several contigs are allowed.
+        maf: smallest minor-allele frequency kept, in [0, 0.5].
+        max_missing: largest share of people without a complete call, in [0, 1].
+
+    Returns:
+        The kept sites and the report.
+
+    Raises:
+        ValueError: a threshold out of range.
+    """
+    check_thresholds(maf=maf, max_missing=max_missing)
+    tally = Tally()
+    tally.n_records = table.n_variants
+    keep = np.zeros(table.n_variants, dtype=bool)
+    contig, position = table.sites["contig"].to_numpy(), table.sites["position"].to_numpy(dtype=np.int64)
+    for start in range(0, table.n_variants, 4096):
+        block = np.ascontiguousarray(table.haplotypes[:, start : start + 4096].transpose(1, 0, 2))
+        keep[start : start + 4096], _ = judge_data(block, maf=maf, max_missing=max_missing, tally=tally)
+    for name in dict.fromkeys(contig):
+        rows = np.flatnonzero(keep & (contig == name))
+        keep[rows] = judge_order(position[rows], last=0, tally=tally)
+    kept = table.select(variants=keep)
+    tally.kept = kept.n_variants
+    tally.missing_calls = int((kept.haplotypes < 0).any(axis=2).sum())
+    tally.unphased_het_calls = int(kept.unphased_het.sum())
+    return kept, tally.report(n_samples=table.n_samples, source="", maf=maf, max_missing=max_missing)

@@ -1,0 +1,288 @@
+"""Reading VCF and BCF through cyvcf2, in blocks of bounded memory.
+
+Genotypes are taken from ``Variant.genotype.array()`` and copied at once. ``Variant.gt_types`` is never used: it is a
+view of memory that cyvcf2 frees with the record (retained views hold garbage, silently), and it cannot tell a haploid
+call from a homozygous one.
+
+:func:`write_vcf` and :class:`VcfWriter` live in :mod:`data_prep.vcf_write` and are re-exported here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cyvcf2
+import numpy as np
+from numpy.typing import NDArray
+
+from data_prep.errors import InputError
+from data_prep.files import FileKind, check_whole, require_file, sniff
+from data_prep.filters import Tally
+from data_prep.regions import Region
+from data_prep.vcf_check import diagnose, read_header, scan_body
+from data_prep.vcf_write import VcfWriter, write_vcf
+
+__all__ = ["SiteBlock", "VcfSource", "VcfWriter", "write_vcf"]
+
+_SEQUENCE = re.compile(r"[ACGTNacgtn]+")
+_PAD = -2
+"""cyvcf2's filler where a call has fewer alleles than the widest call of its record."""
+
+_BLOCK_BYTES = 1 << 24
+
+
+@dataclass(frozen=True)
+class SiteBlock:
+    """Some consecutive records that passed the structural filters.
+
+    Attributes:
+        haplotypes: int8 (variants, samples, 2), codes 0, 1, −1; a half-call is −1 in both alleles.
+        phased: bool (variants, samples), or ``None`` where every heterozygous call is phased.
+        position: int64 (variants,), bp, 1-based.
+        id: str per variant, ``.`` where there is none.
+        ref: str per variant.
+        alt: str per variant.
+        contig: the one contig of the block, as in the file.
+    """
+
+    haplotypes: NDArray[np.int8]
+    phased: NDArray[np.bool_] | None
+    position: NDArray[np.int64]
+    id: list[str]
+    ref: list[str]
+    alt: list[str]
+    contig: str
+
+
+class VcfSource:
+    """One VCF or BCF file, opened and checked.
+
+    Args:
+        path: ``.vcf``, ``.vcf.gz`` (BGZF or plain gzip) or ``.bcf``; recognised by content.
+        samples: people to read, in this order; all, in file order, if ``None``.
+
+    Attributes:
+        samples: names in the order of the blocks' second axis.
+        header: the ``##contig`` and ``##reference`` lines.
+        n_records: data lines in the file, where they have been counted (text without an index), else ``None``.
+
+    Raises:
+        InputError: the file cannot be used; the message says why.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, samples: Sequence[str] | None = None) -> None:
+        self.path: Path = require_file(path, what="VCF or BCF file")
+        self.kind: FileKind = sniff(self.path)
+        if self.kind != "bcf":
+            self._names = read_header(self.path)
+        check_whole(self.path, self.kind)
+        # htslib writes to stderr by itself; what matters of it is said in the InputError instead.
+        cyvcf2.cyvcf2.set_htslib_log_level(0)
+        self._vcf = self._open()
+        try:
+            names = list(self._vcf.samples)
+            self.header: tuple[str, ...] = tuple(
+                line for line in self._vcf.raw_header.splitlines() if line.startswith(("##contig=", "##reference="))
+            )
+        except Exception as error:
+            raise InputError(
+                f"{self.path}: the header cannot be read ({error}); check it with 'bcftools head'"
+            ) from error
+        if not names:
+            raise InputError(f"{self.path} has no samples: give a file with genotypes")
+        if len(set(names)) < len(names):
+            twice = next(n for n in names if names.count(n) > 1)
+            raise InputError(
+                f"{self.path}: sample name {twice!r} occurs twice in the header; rename with 'bcftools reheader'"
+            )
+        self.samples: list[str] = names if samples is None else self._choose(names, samples)
+        index = {name: i for i, name in enumerate(names)}
+        self._columns: NDArray[np.intp] | None = (
+            None if self.samples == names else np.array([index[name] for name in self.samples], dtype=np.intp)
+        )
+        self.n_records: int | None = None
+
+    def _open(self) -> Any:
+        try:
+            return cyvcf2.VCF(os.path.abspath(self.path))
+        except Exception as error:
+            raise InputError(f"{self.path} is not a VCF or BCF file that htslib can open: {_line(error)}") from error
+
+    def _choose(self, names: list[str], wanted: Sequence[str]) -> list[str]:
+        chosen = [str(name) for name in wanted]
+        if not chosen:
+            raise InputError(f"{self.path}: the list of samples to read is empty")
+        absent = [name for name in chosen if name not in set(names)]
+        if absent:
+            raise InputError(
+                f"{self.path} lacks {len(absent):,} of {len(chosen):,} requested samples, the first is {absent[0]!r}: "
+                "check the sample list"
+            )
+        if len(set(chosen)) < len(chosen):
+            twice = next(n for n in chosen if chosen.count(n) > 1)
+            raise InputError(f"{self.path}: sample {twice!r} is requested twice")
+        return chosen
+
+    def _indexed(self) -> bool:
+        """Whether an index lies beside the file that is not older than it."""
+        if self.kind not in ("bgzf", "bcf"):
+            return False
+        for suffix in (".csi",) if self.kind == "bcf" else (".tbi", ".csi"):
+            index = Path(f"{self.path}{suffix}")
+            if index.is_file() and index.stat().st_mtime >= self.path.stat().st_mtime:
+                return True
+        return False
+
+    def _records(self, region: Region | None) -> Iterator[Any]:
+        if region is not None and self._indexed():
+            known = list(self._vcf.seqnames)
+            contig = region.match(known)
+            if contig is None:
+                raise InputError(
+                    f"{self.path} has no contig {region.contig!r} (it has {', '.join(known[:8]) or 'none'}): "
+                    "check the region"
+                )
+            return iter(self._vcf(region.query(contig)))
+        if self.kind != "bcf":
+            self.n_records = scan_body(self.path)
+        return iter(self._vcf)
+
+    def blocks(self, region: Region | None, tally: Tally) -> Iterator[SiteBlock]:
+        """Records of one contig or region, block by block.
+
+        Args:
+            region: where to read; ``None`` for the whole file, which must then hold one contig.
+            tally: receives the number of records and the structural removals.
+
+        Raises:
+            InputError: a malformed record, or several contigs without a region.
+        """
+        width = len(self._names) if self.kind != "bcf" else len(self._vcf.samples)
+        size = int(np.clip(_BLOCK_BYTES // (6 * width), 16, 2048))
+        calls = np.empty((size, width, 3), dtype=np.int16)
+        rows: list[tuple[int, str, str, str]] = []
+        contig = ""
+        number = 0
+        records = self._records(region)
+        while True:
+            try:
+                record = next(records, None)
+            except StopIteration:
+                record = None
+            except InputError:
+                raise
+            except Exception as error:
+                raise self._malformed(number, rows, error) from error
+            if record is None:
+                break
+            number += 1
+            try:
+                here, position = record.CHROM, record.POS
+                if region is not None and not region.holds(here, position):
+                    continue
+                if here != contig:
+                    if contig and region is None:
+                        raise InputError(
+                            f"{self.path} holds several contigs ({contig}, {here}, …): "
+                            f"choose one, for example --region {contig}"
+                        )
+                    contig = here
+                tally.n_records += 1
+                ref, alts = record.REF, record.ALT
+                reason = _structure(position, ref, alts)
+                if reason is None:
+                    reason = _genotypes(record, calls[len(rows)])
+                if reason is not None:
+                    tally.remove(reason)
+                    continue
+                rows.append((position, record.ID or ".", ref, alts[0]))
+            except InputError:
+                raise
+            except Exception as error:
+                raise self._malformed(number, rows, error) from error
+            if len(rows) == size:
+                yield from self._block(calls, rows, contig, tally)
+                rows = []
+        if rows:
+            yield from self._block(calls[: len(rows)], rows, contig, tally)
+
+    def _block(
+        self, calls: NDArray[np.int16], rows: list[tuple[int, str, str, str]], contig: str, tally: Tally
+    ) -> Iterator[SiteBlock]:
+        if self._columns is not None:
+            calls = calls[:, self._columns]
+        alleles = calls[:, :, :2]
+        if alleles.max() > 1:
+            j, i, _ = np.argwhere(alleles > 1)[0]
+            raise InputError(
+                f"{self.path}: {contig}:{rows[j][0]} is malformed: sample {self.samples[i]!r} has allele "
+                f"{alleles[j, i].max()} where one alternate allele is listed; repair the record"
+            )
+        lowest = alleles.min()
+        haploid: NDArray[np.bool_] = np.zeros(len(rows), dtype=bool)
+        if lowest <= _PAD:
+            # A lone "." is a missing call; a lone "0" or "1" is a haploid one.
+            haploid = np.any((alleles[:, :, 1] <= _PAD) & (alleles[:, :, 0] >= 0), axis=1)
+            tally.remove("non-diploid", haploid.sum())
+        haplotypes = alleles.astype(np.int8)
+        if lowest < 0:
+            haplotypes[(haplotypes < 0).any(axis=2)] = -1
+        unphased = (calls[:, :, 2] == 0) & (haplotypes[:, :, 0] != haplotypes[:, :, 1])
+        phased = calls[:, :, 2] != 0 if unphased.any() else None
+        keep = np.flatnonzero(~haploid)
+        if not len(keep):
+            return
+        if len(keep) < len(rows):
+            haplotypes = haplotypes[keep]
+            phased = None if phased is None else phased[keep]
+            rows = [rows[j] for j in keep]
+        position, ids, refs, alts = zip(*rows, strict=True)
+        yield SiteBlock(
+            haplotypes, phased, np.array(position, dtype=np.int64), list(ids), list(refs), list(alts), contig
+        )
+
+    def _malformed(self, number: int, rows: list[tuple[int, str, str, str]], error: Exception) -> InputError:
+        found = diagnose(self.path) if self.kind != "bcf" else None
+        if found is not None:
+            return InputError(f"{self.path}, {found}; repair or remove the record")
+        after = f" (after position {rows[-1][0]})" if rows else ""
+        return InputError(
+            f"{self.path}: record {number + 1}{after} cannot be read: {_line(error)}; "
+            "the file is corrupt or malformed there, check it with 'bcftools view'"
+        )
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _structure(position: int, ref: str, alts: list[str]) -> str | None:
+    """Why a record cannot be used whatever its genotypes, or ``None``."""
+    if len(alts) > 1:
+        return "multi-allelic"
+    if not alts or alts[0] == ".":
+        return "no-alternate-allele"
+    if not (_SEQUENCE.fullmatch(alts[0]) and _SEQUENCE.fullmatch(ref)):
+        return "symbolic-allele"
+    return "no-position" if position < 1 else None
+
+
+def _genotypes(record: Any, out: NDArray[np.int16]) -> str | None:
+    """Copy the calls of a record into ``out`` (samples, 3), or say why it has none that fit."""
+    try:
+        calls = record.genotype.array()
+    except Exception:  # cyvcf2 raises a bare Exception (or finds None) where the record has no GT
+        return "no-GT"
+    if calls.shape[1] == 3:
+        out[:] = calls
+        return None
+    if calls.shape[1] != 2 or (calls[:, 0] >= 0).any():
+        return "non-diploid"
+    out[:, :2] = -1
+    out[:, 2] = 0
+    return None

@@ -1,0 +1,294 @@
+"""Writing VCF fast: numpy lays out the bytes of the genotype columns, BGZF blocks are deflated by ISA-L.
+
+A file appears under its name only when it is whole: everything goes to a temporary file in the same folder, which
+replaces the target at the end, index included.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import struct
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import numpy as np
+import pysam
+import pysam.bcftools
+from isal import isal_zlib
+from numpy.typing import NDArray
+
+from data_prep.errors import OutputError
+from data_prep.files import BGZF_EOF
+from data_prep.variants import VariantTable
+
+__all__ = ["VcfWriter", "write_vcf"]
+
+_BLOCK = 65_280
+"""Bytes of text in a BGZF block: what htslib uses, small enough that incompressible text still fits in 64 KiB."""
+
+_LEVEL = 2
+_TBI_LAST = (1 << 29) - 1
+_CHUNK = 1 << 24
+
+
+def _genotype_codes() -> NDArray[np.uint32]:
+    """The four bytes ``a|b<tab>`` as one little-endian integer, by code = (a + 1) + 3 (b + 1) + 9 phased."""
+    codes = np.zeros(18, dtype="<u4")
+    for phased in (0, 1):
+        for a in (-1, 0, 1):
+            for b in (-1, 0, 1):
+                text = f"{'.01'[a + 1]}{'/|'[phased]}{'.01'[b + 1]}\t".encode()
+                codes[(a + 1) + 3 * (b + 1) + 9 * phased] = int.from_bytes(text, "little")
+    return codes
+
+
+_GENOTYPES = _genotype_codes()
+
+
+def _bgzf_block(text: bytes | memoryview) -> bytes:
+    body = isal_zlib.compress(text, _LEVEL, wbits=-15)
+    size = len(body) + 26
+    if size > 1 << 16:  # incompressible: stored blocks add 5 bytes
+        raise ValueError(f"BGZF block of {size} bytes")
+    head = struct.pack("<4BI2BH2B2H", 31, 139, 8, 4, 0, 0, 255, 6, 66, 67, 2, size - 1)
+    return head + body + struct.pack("<2I", isal_zlib.crc32(text), len(text))
+
+
+class _Bgzf:
+    """A byte sink that writes BGZF blocks, deflated on a few threads."""
+
+    def __init__(self, handle: IO[bytes], *, threads: int) -> None:
+        self._handle = handle
+        self._pending = bytearray()
+        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+
+    def write(self, text: bytes) -> None:
+        self._pending += text
+        whole = len(self._pending) // _BLOCK * _BLOCK
+        if whole:
+            self._flush(bytes(self._pending[:whole]))
+            del self._pending[:whole]
+
+    def _flush(self, text: bytes) -> None:
+        view = memoryview(text)
+        parts = [view[i : i + _BLOCK] for i in range(0, len(text), _BLOCK)]
+        blocks = self._pool.map(_bgzf_block, parts) if self._pool else map(_bgzf_block, parts)
+        self._handle.writelines(blocks)
+
+    def finish(self) -> None:
+        if self._pending:
+            self._flush(bytes(self._pending))
+        self._handle.write(BGZF_EOF)
+        self.shutdown()
+
+    def shutdown(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown()
+
+
+class VcfWriter:
+    """Write a VCF chunk by chunk of variants; the file appears, indexed, when the block ends without an error.
+
+    ``.vcf`` gives plain text, ``.gz`` BGZF with a tabix index (``.csi`` where a position is beyond 2²⁹), ``.bcf`` BCF
+    with a CSI index.
+
+    Args:
+        path: the target; an existing file is replaced at the end.
+        samples: names of the people, in the order of the rows of every chunk.
+        header: ``##contig`` and ``##reference`` lines to keep; contigs they lack are added.
+        contigs: contigs that will occur, where the header does not list them.
+        source: for the ``##source`` line.
+        threads: threads that compress.
+
+    Raises:
+        OutputError: the file cannot be written (folder absent, read-only, disk full).
+        ValueError: chunks that do not fit together, or text that VCF cannot hold.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        samples: list[str],
+        *,
+        header: tuple[str, ...] = (),
+        contigs: tuple[str, ...] = (),
+        source: str = "genodiff",
+        threads: int = 1,
+    ) -> None:
+        self.path = Path(path)
+        self.samples = [_clean(str(name), "sample name") for name in samples]
+        self._kind = {".gz": "bgzf", ".bgz": "bgzf", ".bcf": "bcf"}.get(self.path.suffix, "text")
+        self._temporary = self.path.with_name(
+            f".{self.path.name}.{os.getpid()}.tmp{'.vcf' if self._kind == 'text' else '.vcf.gz'}"
+        )
+        self._threads = threads
+        self._last: tuple[str, int] = ("", 0)
+        self._highest = 0
+        self._seen: list[str] = []
+        head = _header(self.samples, header=header, contigs=contigs, source=source)
+        self._known = set(_contig_ids(head))
+        self._handle = self._guard(lambda: self._temporary.open("wb"))
+        self._sink: Any = self._handle if self._kind == "text" else _Bgzf(self._handle, threads=threads)
+        self._guard(lambda: self._sink.write(head.encode()))
+
+    def __enter__(self) -> VcfWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+    def write(self, chunk: VariantTable) -> None:
+        """Append the variants of a table whose people are those of the file.
+
+        Raises:
+            ValueError: other people, a contig the header does not list, or positions that go back.
+        """
+        if list(map(str, chunk.samples.index)) != self.samples:
+            raise ValueError("the people of the chunk are not those of the file")
+        step = max(1, _CHUNK // max(1, 4 * chunk.n_samples))
+        for start in range(0, chunk.n_variants, step):
+            part = slice(start, min(start + step, chunk.n_variants))
+            text = self._text(chunk, part)
+            self._guard(lambda text=text: self._sink.write(text))
+
+    def _text(self, chunk: VariantTable, part: slice) -> bytes:
+        h = chunk.haplotypes[:, part]
+        code = (h[:, :, 0] + 4) + 3 * h[:, :, 1]
+        code += 9 if chunk.phased is None else 9 * chunk.phased[:, part].astype(np.int8)
+        lines = _GENOTYPES[np.ascontiguousarray(code.T)]
+        lines.view(np.uint8).reshape(len(lines), -1)[:, -1] = 10
+        alt = (h == 1).sum(axis=(0, 2))
+        called = (h >= 0).sum(axis=(0, 2))
+        sites = chunk.sites.iloc[part]
+        out: list[Any] = []
+        columns = (sites[c].tolist() for c in ("contig", "position", "id", "ref", "alt"))
+        for k, (contig, position, name, ref, other) in enumerate(zip(*columns, strict=True)):
+            self._place(str(contig), int(position))
+            name = "." if name is None or name != name or name == "" else name
+            fields = f"{contig}\t{position}\t{_clean(str(name), 'ID')}\t{_clean(ref, 'REF')}\t{_clean(other, 'ALT')}"
+            frequency = f"{alt[k] / called[k]:.6g}" if called[k] else "."
+            out.append(f"{fields}\t.\tPASS\tAC={alt[k]};AN={called[k]};AF={frequency}\tGT\t".encode())
+            out.append(lines[k].data)
+        return b"".join(out)
+
+    def _place(self, contig: str, position: int) -> None:
+        if contig != self._last[0]:
+            if contig in self._seen:
+                raise ValueError(f"contig {contig} occurs in two places")
+            if contig not in self._known:
+                raise ValueError(f"contig {contig} is not in the header")
+            self._seen.append(contig)
+        elif position < self._last[1]:
+            raise ValueError(f"{contig}:{position} lies before {contig}:{self._last[1]}")
+        self._last = (contig, position)
+        self._highest = max(self._highest, position)
+
+    def close(self) -> None:
+        """Finish, index and move into place. On failure nothing is left."""
+        try:
+            self._guard(self._finish)
+        except BaseException:
+            self.abort()
+            raise
+
+    def _finish(self) -> None:
+        if self._kind != "text":
+            self._sink.finish()
+        self._handle.close()
+        pysam.set_verbosity(0)
+        index: Path | None = None
+        made = self._temporary
+        if self._kind == "bgzf":
+            csi = self._highest > _TBI_LAST
+            pysam.tabix_index(str(made), preset="vcf", force=True, csi=csi)
+            index = Path(f"{made}{'.csi' if csi else '.tbi'}")
+        elif self._kind == "bcf":
+            made = Path(f"{self._temporary}.bcf")
+            pysam.bcftools.view("-Ob", "-o", str(made), str(self._temporary), catch_stdout=False)
+            pysam.bcftools.index("-f", str(made), catch_stdout=False)
+            self._temporary.unlink()
+            index = Path(f"{made}.csi")
+        os.replace(made, self.path)
+        if index is not None:
+            os.replace(index, f"{self.path}{index.suffix}")
+            # An index left by another run would be found first.
+            for suffix in {".tbi", ".csi"} - {index.suffix}:
+                Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+
+    def abort(self) -> None:
+        """Drop what was written; the target is as it was before."""
+        if isinstance(self._sink, _Bgzf):
+            self._sink.shutdown()
+        with contextlib.suppress(OSError):
+            self._handle.close()
+        for left in self.path.parent.glob(f"{self._temporary.name}*"):
+            left.unlink(missing_ok=True)
+
+    def _guard(self, action: Any) -> Any:
+        try:
+            return action()
+        except (OSError, pysam.SamtoolsError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise OutputError(
+                f"{self.path} cannot be written ({reason}): check the folder and the free space"
+            ) from error
+
+
+def _clean(text: str, what: str) -> str:
+    """Refuse text that would break a line into other columns."""
+    if not text or any(c in text for c in "\t\n\r"):
+        raise ValueError(f"{what} {text!r} cannot be written to a VCF")
+    return text
+
+
+def _contig_ids(header: str) -> list[str]:
+    return re.findall(r"^##contig=<(?:.*?,)?ID=([^,>]+)", header, flags=re.MULTILINE)
+
+
+def _header(samples: list[str], *, header: tuple[str, ...], contigs: tuple[str, ...], source: str) -> str:
+    kept = [line for line in header if line.startswith(("##contig=", "##reference="))]
+    listed = set(_contig_ids("\n".join(kept)))
+    kept += [f"##contig=<ID={_clean(str(name), 'contig')}>" for name in dict.fromkeys(contigs) if name not in listed]
+    columns = ["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO", "FORMAT", *samples]
+    lines = [
+        "##fileformat=VCFv4.3",
+        '##FILTER=<ID=PASS,Description="All filters passed">',
+        f"##source={' '.join(source.split())}",
+        *kept,
+        '##INFO=<ID=AC,Number=A,Type=Integer,Description="Allele count in genotypes">',
+        '##INFO=<ID=AN,Number=1,Type=Integer,Description="Number of alleles in called genotypes">',
+        '##INFO=<ID=AF,Number=A,Type=Float,Description="Allele frequency among called alleles">',
+        '##FORMAT=<ID=GT,Number=1,Type=String,Description="Genotype">',
+        "\t".join(columns),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def write_vcf(table: VariantTable, path: str | os.PathLike[str], *, source: str = "genodiff", threads: int = 1) -> None:
+    """Write a table as VCF (``.vcf``), BGZF VCF with tabix index (``.gz``) or BCF with CSI index (``.bcf``).
+
+    Calls are written ``a|b`` where phased and ``a/b`` where not, missing alleles as ``.``; AC, AN, AF are recomputed.
+
+    Args:
+        table: what to write; contigs must not alternate.
+        path: the target, replaced only when the new file is whole.
+        source: for the ``##source`` header line.
+        threads: threads that compress.
+
+    Raises:
+        OutputError: the file cannot be written.
+        ValueError: a name or allele that VCF cannot hold.
+    """
+    contigs = tuple(dict.fromkeys(map(str, table.sites["contig"])))
+    names = [str(name) for name in table.samples.index]
+    with VcfWriter(path, names, header=table.header, contigs=contigs, source=source, threads=threads) as writer:
+        writer.write(table)
