@@ -1,0 +1,1 @@
+"""How synthetic genotypes are judged: frequencies, covariance, linkage, structure, privacy, each with its floor."""
