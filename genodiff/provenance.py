@@ -25,10 +25,8 @@ __all__ = ["PACKAGES", "Provenance", "package_versions", "peak_memory_mb"]
 PACKAGES = ("torch", "numpy", "scipy", "pandas", "scikit-learn", "scikit-allel", "cyvcf2", "pysam", "anndata")
 """Packages whose version can change a result."""
 
-_RESERVED = frozenset(
-    ("genodiff", "command", "started", "seed", "device", "configuration", "inputs", "seconds", "seconds_total")
-    + ("peak_memory_mb", "python", "platform", "packages")
-)
+_OWN = frozenset(("genodiff", "command", "started", "seed", "device", "configuration", "inputs", "packages"))
+_MEASURED = frozenset(("seconds", "seconds_total", "peak_memory_mb", "python", "platform"))
 
 
 def package_versions(names: Sequence[str] = PACKAGES) -> dict[str, str]:
@@ -116,7 +114,7 @@ class Provenance:
         Raises:
             ValueError: ``name`` is one that :meth:`to_dict` gives out itself.
         """
-        if name in _RESERVED:
+        if name in _OWN | _MEASURED:
             raise ValueError(f"{name!r} is recorded by Provenance itself")
         self.facts[name] = value
 

@@ -128,7 +128,7 @@ def test_importing_the_command_line_loads_nothing_heavy() -> None:
 
 
 def test_the_reader_of_imports_sees_all_kinds(tmp_path: Path) -> None:
-    """The tests above pass on an empty list too, so the reader itself is checked on a file with every kind of import."""
+    """The tests above pass on an empty list too, so the reader is checked on a file with every kind of import."""
     folder = tmp_path / "a" / "b"
     folder.mkdir(parents=True)
     (folder / "c.py").write_text(
