@@ -112,6 +112,10 @@ class BlockPCA(Basis):
         parts = v.split(np.diff(self.bounds).tolist(), dim=-1)
         return torch.cat([p @ q.square().T for p, q in zip(parts, self.blocks(), strict=True)], dim=-1)
 
+    def restrict(self, first: int, last: int) -> BlockPCA:
+        """The basis of the coordinates in blocks first … last − 1."""
+        return BlockPCA(self.blocks()[first:last])
+
     @classmethod
     def from_data(
         cls,

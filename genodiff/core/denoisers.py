@@ -85,6 +85,15 @@ class GaussianMixture(nn.Module):
         spread = self.process.basis.synthesis(self.modal_variance.sqrt() * noise)
         return self.means[component] + spread, component
 
+    def restrict(self, process: LinearDiffusion, coordinates: slice) -> GaussianMixture:
+        """The marginal law of a run of coordinates, for the process restricted to them."""
+        return GaussianMixture(
+            process,
+            weights=self.weights,
+            means=self.means[:, coordinates],
+            variance=self.modal_variance[coordinates],
+        )
+
     def moments(self) -> tuple[Tensor, Tensor]:
         """Mean (d,) and covariance (d, d) of the mixture; dense, for tests and small problems."""
         mean = self.weights @ self.means

@@ -114,6 +114,17 @@ class LinearDiffusion(nn.Module):
         """Dimension d of the state."""
         return self.basis.dim
 
+    def restrict(self, basis: Basis, coordinates: slice) -> LinearDiffusion:
+        """The same process on a run of coordinates that ``basis`` spans on its own."""
+        return LinearDiffusion(
+            basis,
+            mean=self.mean[coordinates],
+            rates=self.rates[coordinates],
+            beta=self.beta,
+            horizon=self.horizon,
+            clock=self.clock,
+        )
+
     def mean_coefficient(self, t: Tensor) -> Tensor:
         """m(t) = exp(c τ(t)), shape (..., d) for t of shape (...)."""
         return torch.exp(self.rates * _column(self.clock(t)))

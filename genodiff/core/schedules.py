@@ -81,9 +81,7 @@ def uniform_grid(horizon: float, steps: int, *, last: float = 0.0) -> Tensor:
     return torch.linspace(horizon, last, steps + 1, dtype=torch.float64)
 
 
-def log_noise_grid(
-    time_of_noise: Callable[[Tensor], Tensor], *, lowest: float, highest: float, steps: int
-) -> Tensor:
+def log_noise_grid(time_of_noise: Callable[[Tensor], Tensor], *, lowest: float, highest: float, steps: int) -> Tensor:
     """Times at which the noise-to-signal ratio ρ = s²/m² falls geometrically from ``highest`` to ``lowest``.
 
     Args:

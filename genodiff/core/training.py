@@ -1,0 +1,321 @@
+"""The one training loop: EMA, early stopping, clipping, checkpoints, exact resume, data-parallel workers.
+
+All randomness of step k comes from a generator seeded by (seed, k), and a checkpoint holds parameters, averages and
+optimiser moments: a run that is killed and resumed ends in the same bits as one that is not, on the same CPU.
+Under ``torchrun`` every worker draws the same batch and takes its own part of it, and gradients are averaged, so that
+the model is that of a single process at equal batch up to rounding.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Problem", "TrainingConfig", "TrainingError", "TrainingResult", "Workers", "step_generator", "train"]
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message says why and where the last good state is."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How long and how fast to train.
+
+    Attributes:
+        steps: optimiser steps.
+        batch: examples per step, over all workers.
+        learning_rate: peak rate of AdamW; linear warm-up, then a cosine to zero.
+        warmup: steps of warm-up.
+        weight_decay: decoupled weight decay.
+        ema: decay of the averaged weights; the average warms up as (k + 1)/(k + 10).
+        clip: largest norm of the gradient.
+        validate_every: steps between validations on held-out people.
+        patience: validations without improvement after which training stops.
+        checkpoint_seconds: least time between checkpoints.
+    """
+
+    steps: int = 2000
+    batch: int = 64
+    learning_rate: float = 2e-3
+    warmup: int = 50
+    weight_decay: float = 0.01
+    ema: float = 0.998
+    clip: float = 1.0
+    validate_every: int = 200
+    patience: int = 6
+    checkpoint_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        if self.steps < 0 or self.batch < 1 or self.validate_every < 1 or self.patience < 1:
+            raise ValueError(f"steps >= 0 and batch, validate_every, patience >= 1 expected: {self}")
+
+
+@dataclass(frozen=True)
+class Workers:
+    """This process among the data-parallel ones: ``part(n)`` is its slice of a batch of n."""
+
+    rank: int = 0
+    world: int = 1
+
+    @classmethod
+    def connect(cls, device: torch.device) -> Workers:
+        """Joins the process group announced by ``torchrun`` in the environment; a single worker otherwise."""
+        world = int(os.environ.get("WORLD_SIZE", "1"))
+        if world == 1:
+            return cls()
+        if not torch.distributed.is_initialized():
+            torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        return cls(rank=torch.distributed.get_rank(), world=world)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this worker writes files and reports."""
+        return self.rank == 0
+
+    def part(self, n: int) -> slice:
+        """Rows of a batch of n that belong to this worker; n must be a multiple of ``world``."""
+        if n % self.world:
+            raise ValueError(f"batch of {n} cannot be shared evenly by {self.world} workers")
+        return slice(self.rank * n // self.world, (self.rank + 1) * n // self.world)
+
+    def average(self, parameters: list[nn.Parameter]) -> None:
+        """Averages gradients over the workers in place."""
+        if self.world == 1:
+            return
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        flat = torch.cat([g.reshape(-1) for g in gradients])
+        torch.distributed.all_reduce(flat)
+        flat /= self.world
+        for g, piece in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            g.copy_(piece.view_as(g))
+
+
+class Problem(Protocol):
+    """What is trained: a loss over a random batch, and a fixed loss over held-out people."""
+
+    def loss(self, generator: torch.Generator, workers: Workers) -> Tensor:
+        """Mean loss of this worker's part of a batch; every draw comes from ``generator``."""
+
+    def validation(self) -> float:
+        """Loss on held-out examples with fixed noise: the same number for the same weights."""
+
+
+@dataclass
+class TrainingResult:
+    """What training left behind; the module holds the best averaged weights.
+
+    Attributes:
+        steps: steps taken in all, including those before a resume.
+        best_validation: lowest validation loss.
+        stopped_early: whether patience ran out.
+        history: one row per validation: step, train_loss (mean since the last row), validation_loss, seconds.
+    """
+
+    steps: int = 0
+    best_validation: float = math.inf
+    stopped_early: bool = False
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def step_generator(seed: int, step: int) -> torch.Generator:
+    """A CPU generator that depends on (seed, step) alone."""
+    return torch.Generator().manual_seed((seed * 1_000_003 + step) % (2**63 - 1))
+
+
+def _learning_rate(config: TrainingConfig, step: int) -> float:
+    warm = min(1.0, (step + 1) / max(1, config.warmup))
+    return config.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / max(1, config.steps)))
+
+
+class _State:
+    """Everything a checkpoint holds, with its single-file format (safetensors; scalars as JSON in its header)."""
+
+    def __init__(self, module: nn.Module, optimiser: torch.optim.Optimizer) -> None:
+        self.module, self.optimiser = module, optimiser
+        self.parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
+        self.average = {n: p.detach().clone() for n, p in self.parameters.items()}
+        self.best = {n: p.detach().clone() for n, p in self.parameters.items()}
+        self.result = TrainingResult()
+        self.stale = 0
+        self.loss_sum, self.loss_count = 0.0, 0
+
+    def tensors(self) -> dict[str, Tensor]:
+        out: dict[str, Tensor] = {}
+        for name, p in self.parameters.items():
+            out[f"weight/{name}"], out[f"average/{name}"], out[f"best/{name}"] = (
+                p.detach(),
+                self.average[name],
+                self.best[name],
+            )
+            for key, value in self.optimiser.state.get(p, {}).items():
+                out[f"optimiser.{key}/{name}"] = torch.as_tensor(value)
+        return {k: v.detach().cpu().contiguous() for k, v in out.items()}
+
+    def save(self, path: Path, *, fingerprint: str) -> None:
+        from safetensors.torch import save_file
+
+        scalars = {
+            "steps": self.result.steps, "best": self.result.best_validation, "stale": self.stale,
+            "stopped": self.result.stopped_early, "history": self.result.history,
+            "loss_sum": self.loss_sum, "loss_count": self.loss_count,
+        }  # fmt: skip
+        temporary = path.with_name(path.name + ".tmp")
+        save_file(self.tensors(), temporary, metadata={"fingerprint": fingerprint, "state": json.dumps(scalars)})
+        os.replace(temporary, path)
+
+    def load(self, path: Path, *, fingerprint: str) -> bool:
+        """Restores a checkpoint of the same run; false if the file belongs to another one."""
+        from safetensors import safe_open
+
+        with safe_open(path, framework="pt") as handle:
+            metadata = handle.metadata() or {}
+            if metadata.get("fingerprint") != fingerprint:
+                return False
+            tensors = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118 - not a dict
+        moments: dict[str, dict[str, Tensor]] = {}
+        with torch.no_grad():
+            for key, value in tensors.items():
+                kind, name = key.split("/", 1)
+                if kind == "weight":
+                    self.parameters[name].copy_(value)
+                elif kind == "average":
+                    self.average[name].copy_(value)
+                elif kind == "best":
+                    self.best[name].copy_(value)
+                else:
+                    moments.setdefault(name, {})[kind.removeprefix("optimiser.")] = value
+        for name, values in moments.items():
+            p = self.parameters[name]
+            self.optimiser.state[p] = {k: v if k == "step" else v.to(p.device) for k, v in values.items()}
+        scalars: dict[str, Any] = json.loads(metadata["state"])
+        self.result = TrainingResult(
+            steps=scalars["steps"], best_validation=scalars["best"], stopped_early=scalars["stopped"],
+            history=scalars["history"],
+        )  # fmt: skip
+        self.stale, self.loss_sum, self.loss_count = scalars["stale"], scalars["loss_sum"], scalars["loss_count"]
+        return True
+
+    @torch.no_grad()
+    def swap(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Puts weights into the module and returns what was there."""
+        held = {n: p.detach().clone() for n, p in self.parameters.items()}
+        for n, p in self.parameters.items():
+            p.copy_(weights[n])
+        return held
+
+    @torch.no_grad()
+    def update_average(self, decay: float) -> None:
+        names = list(self.parameters)
+        torch._foreach_lerp_([self.average[n] for n in names], [self.parameters[n] for n in names], 1 - decay)
+
+
+def train(
+    module: nn.Module,
+    problem: Problem,
+    config: TrainingConfig,
+    *,
+    seed: int,
+    checkpoint: Path | None = None,
+    fingerprint: str = "",
+    workers: Workers | None = None,
+    progress: bool = False,
+) -> TrainingResult:
+    """Trains ``module`` in place and leaves the averaged weights with the best validation loss in it.
+
+    Args:
+        module: parameters to train (those that require gradients).
+        problem: training and validation loss.
+        config: length, rates, patience.
+        seed: of the batches and their noise.
+        checkpoint: file to write the state to and to resume from; no checkpoints if ``None``.
+        fingerprint: names the run; a checkpoint with another fingerprint is not resumed from.
+        workers: this process among the data-parallel ones.
+        progress: show a bar with loss and time left.
+
+    Raises:
+        TrainingError: the loss is not finite; the checkpoint of the last good state is left in place.
+    """
+    from tqdm import tqdm
+
+    workers = workers or Workers()
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    if not parameters or config.steps == 0:
+        return TrainingResult()
+    fused = all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in parameters)
+    optimiser = torch.optim.AdamW(
+        parameters, lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.99), fused=fused
+    )
+    state = _State(module, optimiser)
+    if checkpoint is not None and checkpoint.exists():
+        state.load(checkpoint, fingerprint=fingerprint)
+    result = state.result
+    began = last_saved = time.monotonic()
+    earlier = result.history[-1]["seconds"] if result.history else 0.0
+    bar = tqdm(
+        total=config.steps, initial=result.steps, desc="fit", unit="step", disable=not (progress and workers.leads),
+        dynamic_ncols=True,
+    )  # fmt: skip
+    with bar:
+        while result.steps < config.steps and not result.stopped_early:
+            step = result.steps
+            optimiser.param_groups[0]["lr"] = _learning_rate(config, step)
+            optimiser.zero_grad(set_to_none=True)
+            loss = problem.loss(step_generator(seed, step), workers)
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                kept = f"; the last good state is in {checkpoint}" if checkpoint and checkpoint.exists() else ""
+                raise TrainingError(f"the loss became {value} at step {step + 1}: lower the learning rate{kept}")
+            loss.backward()
+            workers.average(parameters)
+            torch.nn.utils.clip_grad_norm_(parameters, config.clip)
+            optimiser.step()
+            state.update_average(min(config.ema, (step + 1) / (step + 10)))
+            result.steps = step + 1
+            state.loss_sum, state.loss_count = state.loss_sum + value, state.loss_count + 1
+            bar.update()
+            if result.steps % config.validate_every == 0 or result.steps == config.steps:
+                row = _validate(state, problem, config)
+                row["seconds"] = earlier + time.monotonic() - began
+                bar.set_postfix(loss=f"{row['train_loss']:.4f}", held_out=f"{row['validation_loss']:.4f}")
+            due = time.monotonic() - last_saved >= config.checkpoint_seconds
+            if checkpoint is not None and workers.leads and due:
+                state.save(checkpoint, fingerprint=fingerprint)
+                last_saved = time.monotonic()
+    if checkpoint is not None and workers.leads:
+        state.save(checkpoint, fingerprint=fingerprint)
+    state.swap(state.best)
+    return result
+
+
+def _validate(state: _State, problem: Problem, config: TrainingConfig) -> dict[str, float]:
+    """Scores the averaged weights, remembers the best, and decides whether to stop."""
+    held = state.swap(state.average)
+    state.module.eval()
+    with torch.no_grad():
+        value = problem.validation()
+    state.module.train()
+    result = state.result
+    if value < result.best_validation:
+        result.best_validation, state.stale = value, 0
+        state.best = {n: p.detach().clone() for n, p in state.parameters.items()}
+    else:
+        state.stale += 1
+        result.stopped_early = state.stale >= config.patience
+    state.swap(held)
+    row = {
+        "step": float(result.steps),
+        "train_loss": state.loss_sum / max(1, state.loss_count),
+        "validation_loss": value,
+    }
+    result.history.append(row)
+    state.loss_sum, state.loss_count = 0.0, 0
+    return row

@@ -1,0 +1,1 @@
+"""What is special about genomes: allele states, blocks along the chromosome, anchors from people, pairing."""

@@ -1,0 +1,82 @@
+"""Everything that can be chosen about a model, and the presets."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from genodiff.core.training import TrainingConfig
+from genodiff.genotypes.network import NetworkConfig
+
+__all__ = ["PRESETS", "ModelConfig", "Preset", "preset"]
+
+Preset = Literal["fast", "balanced", "best"]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Choices of a genotype model.
+
+    Attributes:
+        a: contraction of the leading mode relative to a mode without variance, GOU eq. 2; 1 is isotropic.
+        anchors: number of anchors, or ``None`` to let the data choose.
+        anchor_kind: ``"means"`` or ``"medoids"``.
+        anchor_covariance: spread of the start law around an anchor, GOU eq. 12.
+        block_sites: smallest and largest number of sites in an LD block of the basis.
+        lowest_noise: noise-to-signal ratio ρ (allele units squared) at which alleles are read off.
+        drowned: the start time is that at which the largest variance-to-noise ratio of a mode has fallen to this.
+        sampling_steps: steps from the start time to ``lowest_noise``.
+        validation: share of the training people kept aside to stop training by, at least 10 and at most 100 people.
+        crop_sites: longest run of sites in one training example.
+        network: sizes of the network.
+        training: length and rates of training, for a run of at most ``crop_sites`` sites; longer inputs take
+            proportionally more steps.
+        precision: arithmetic of the network: ``"auto"`` is bfloat16 where the processor multiplies it natively.
+    """
+
+    a: float = 0.5
+    anchors: int | None = None
+    anchor_kind: Literal["means", "medoids"] = "means"
+    anchor_covariance: Literal["noise", "within", "total"] = "within"
+    block_sites: tuple[int, int] = (96, 384)
+    lowest_noise: float = 0.03
+    drowned: float = 0.25
+    sampling_steps: int = 50
+    validation: float = 0.05
+    crop_sites: int = 4608
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
+        """The inverse of :meth:`to_dict`."""
+        values = dict(values)
+        network = dict(values.pop("network"))
+        network["dilations"] = tuple(network["dilations"])
+        values["block_sites"] = tuple(values["block_sites"])
+        return cls(network=NetworkConfig(**network), training=TrainingConfig(**values.pop("training")), **values)
+
+
+_BALANCED = ModelConfig(training=TrainingConfig(steps=4000))
+
+PRESETS: dict[str, ModelConfig] = {
+    "fast": replace(_BALANCED, sampling_steps=25, training=TrainingConfig(steps=400, validate_every=100)),
+    "balanced": _BALANCED,
+    "best": replace(_BALANCED, sampling_steps=100, training=TrainingConfig(steps=16000)),
+}
+
+
+def preset(name: str) -> ModelConfig:
+    """A preset by name.
+
+    Raises:
+        ValueError: no such preset.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"no preset {name!r}: choose one of {', '.join(PRESETS)}")
+    return PRESETS[name]

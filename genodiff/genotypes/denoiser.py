@@ -1,0 +1,102 @@
+"""Posterior means of allele states: Gaussian knowledge of the other sites, exact knowledge of the own one.
+
+For site j with states g ∈ {0, …, ploidy} the base log odds are
+
+    log π_j(g) + h_j g − ½ P_j g²
+
+where P = diag(N⁻¹) is the precision with which the noisy state sees the site itself, h the matching linear term, and
+π_j the binomial law whose mean is the *cavity* mean: what the Gaussian prior and the noisy states of all other sites
+say about site j. With independent noise the site's own term is the exact likelihood of its noisy value; with structured
+noise it is that likelihood with the other sites held at their posterior mean. A network adds its correction to the log
+odds, starting from zero.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from genodiff.core.denoisers import Denoiser, GaussianMixtureDenoiser
+from genodiff.genotypes.network import ChromosomeNetwork
+
+__all__ = ["AlleleDenoiser"]
+
+_FEATURES = 3
+
+
+class AlleleDenoiser(Denoiser):
+    """E[x_0 | x_t] for states 0 … ploidy: haplotypes with ploidy 1, dosages with ploidy 2.
+
+    Args:
+        base: exact denoiser of the Gaussian mixture fitted to the data.
+        network: correction of the log odds, or ``None`` for the base alone.
+        ploidy: 1 or 2.
+        reference_rate: contraction rate whose noise ratio serves as the network's time.
+    """
+
+    channels = _FEATURES
+
+    def __init__(
+        self,
+        base: GaussianMixtureDenoiser,
+        network: ChromosomeNetwork | None,
+        *,
+        ploidy: int,
+        reference_rate: float = -0.5,
+        least_frequency: float = 1e-3,
+    ) -> None:
+        super().__init__()
+        if ploidy not in (1, 2):
+            raise ValueError(f"ploidy must be 1 or 2, got {ploidy}")
+        self.base, self.network, self.process = base, network, base.process
+        self.ploidy, self.reference_rate, self.least_frequency = ploidy, reference_rate, least_frequency
+        self.first_tile = 0
+
+    def logits(
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        *,
+        component: Tensor | None = None,
+        conditions: tuple[Tensor, ...] = (),
+    ) -> Tensor:
+        """Log odds against state 0: (B, d) for haplotypes, (B, d, 3) with a zero first column for dosages."""
+        ploidy = self.ploidy
+        with torch.no_grad():
+            p = self.base.posterior(x_t, t, component=component)
+            h = p.innovation + p.precision * p.mean
+            # 1/V − P > 0 in exact arithmetic: the prior and the other sites always add something.
+            cavity_precision = (1 / p.variance - p.precision).clamp_min(1e-3 / p.variance)
+            cavity = (p.mean / p.variance - h) / cavity_precision / ploidy
+            frequency = cavity.clamp(self.least_frequency, 1 - self.least_frequency)
+            prior = torch.logit(frequency)
+            own = h - 0.5 * p.precision
+            states = [
+                g * prior + math.log(math.comb(ploidy, g)) + g * h - 0.5 * g * g * p.precision
+                for g in range(1, ploidy + 1)
+            ]
+        if ploidy == 1:
+            base = states[0]
+            mean = torch.sigmoid(base)
+        else:
+            base = torch.stack([torch.zeros_like(prior), *states], dim=-1)
+            mean = torch.softmax(base, dim=-1) @ torch.arange(3, dtype=base.dtype, device=base.device) / 2
+        if self.network is None:
+            return base
+        features = torch.stack([frequency - 0.5, mean - 0.5, own / (4 + own.abs())], dim=-1) * 2
+        noise = self.process.noise_ratio(t, rate=self.reference_rate).log().expand(len(x_t))
+        correction = self.network(features, noise, conditions, first_tile=self.first_tile)
+        return base + (correction.squeeze(-1) if ploidy == 1 else F.pad(correction, (1, 0)))
+
+    def expectation(self, logits: Tensor) -> Tensor:
+        """Expected state, (B, d), in [0, ploidy]."""
+        if self.ploidy == 1:
+            return torch.sigmoid(logits)
+        return torch.softmax(logits, dim=-1) @ torch.arange(3, dtype=logits.dtype, device=logits.device)
+
+    def forward(self, x_t: Tensor, t: Tensor, **condition: Tensor) -> Tensor:
+        """E[x_0 | x_t], (B, d)."""
+        return self.expectation(self.logits(x_t, t, **condition))  # type: ignore[arg-type]

@@ -1,0 +1,300 @@
+"""The assembled diffusion: process, base, network, and what training and sampling ask of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from genodiff.core.bases import BlockPCA
+from genodiff.core.denoisers import Denoiser, GaussianMixture, GaussianMixtureDenoiser, terminal
+from genodiff.core.losses import allele_cross_entropy, stratified_times
+from genodiff.core.processes import LinearDiffusion, gou_rates
+from genodiff.core.samplers import Ancestral
+from genodiff.core.schedules import log_noise_grid
+from genodiff.core.training import Workers, step_generator
+from genodiff.genotypes.config import ModelConfig
+from genodiff.genotypes.denoiser import AlleleDenoiser
+from genodiff.genotypes.network import ChromosomeNetwork
+
+__all__ = ["AlleleProblem", "Engine", "autocast", "horizon_for"]
+
+_FAST_RATE = -0.5
+"""Contraction rate −b of a mode without variance; its noise ratio is the network's clock."""
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Mixed precision for the network: bfloat16 on CUDA, and on processors with native bfloat16 products."""
+    if precision == "auto":
+        if device.type == "cuda":
+            enabled = torch.cuda.is_bf16_supported()
+        else:
+            enabled = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+    else:
+        enabled = precision == "bfloat16"
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+def horizon_for(spectrum: Tensor, rates: Tensor, *, drowned: float) -> float:
+    """The first T at which λ_i m_i²/s_i² ≤ ``drowned`` for every mode (β = 1).
+
+    Per mode s²/m² = expm1(−2cT)/(−2c), so T = log1p(−2c λ/drowned)/(−2c).
+    """
+    times = torch.log1p(-2 * rates * spectrum / drowned) / (-2 * rates)
+    return float(times.max())
+
+
+class Engine(nn.Module):
+    """Start law, process, base and network of one chromosome.
+
+    Args:
+        basis: modes of the drift.
+        frequency: mean state of every site, (d,).
+        total: variance of the data along every mode: sets the contraction rates.
+        within: variance along every mode within anchors: covariance of the base and of the start law.
+        points: anchors, (K, d).
+        weights: (K,).
+        conditions: number of categories of each conditioning variable of the network.
+        ploidy: largest state.
+        config: choices.
+    """
+
+    def __init__(
+        self,
+        *,
+        basis: BlockPCA,
+        frequency: Tensor,
+        total: Tensor,
+        within: Tensor,
+        points: Tensor,
+        weights: Tensor,
+        conditions: tuple[int, ...],
+        ploidy: int,
+        config: ModelConfig,
+    ) -> None:
+        super().__init__()
+        self.config, self.ploidy, self.conditions = config, ploidy, conditions
+        self.register_buffer("total", total.float())
+        rates = gou_rates(self.total, a=config.a, b=-_FAST_RATE)
+        self.process = LinearDiffusion(
+            basis,
+            mean=frequency.float(),
+            rates=rates,
+            horizon=horizon_for(within.float(), rates, drowned=config.drowned),
+        )
+        self.prior = GaussianMixture(self.process, weights=weights, means=points, variance=within.float())
+        self.network = ChromosomeNetwork(
+            self.process.dim,
+            channels=AlleleDenoiser.channels,
+            outputs=ploidy,
+            conditions=conditions,
+            config=config.network,
+        )
+        self.denoiser = AlleleDenoiser(
+            GaussianMixtureDenoiser(self.prior), self.network, ploidy=ploidy, reference_rate=_FAST_RATE
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters live."""
+        return self.process.mean.device
+
+    def grid(self, steps: int | None = None) -> Tensor:
+        """Times of the sampler, (steps + 1,), float64: the noise ratio of the fastest modes falls geometrically."""
+        process = self.process
+        horizon = torch.tensor(process.horizon, dtype=torch.float64)
+        times = log_noise_grid(
+            lambda rho: process.time_of_noise(rho, rate=_FAST_RATE),
+            lowest=self.config.lowest_noise,
+            highest=float(process.noise_ratio(horizon, rate=_FAST_RATE)),
+            steps=steps or self.config.sampling_steps,
+        )
+        times[0] = horizon
+        return times
+
+    def start_law(self) -> GaussianMixture:
+        """The law the sampler starts from (GOU eq. 12)."""
+        kind = self.config.anchor_covariance
+        return terminal(
+            self.process,
+            weights=self.prior.weights,
+            anchors=self.prior.means,
+            spectrum=self.total if kind == "total" else self.prior.modal_variance,
+            covariance=kind,
+        )
+
+    def run_of(self, first: int, last: int) -> tuple[LinearDiffusion, AlleleDenoiser, slice]:
+        """Process and denoiser of the LD blocks first … last − 1 alone, and the sites they cover."""
+        bounds = self.process.basis.bounds  # type: ignore[union-attr]
+        sites = slice(int(bounds[first]), int(bounds[last]))
+        if (first, last) == (0, len(bounds) - 1):
+            return self.process, self.denoiser, sites
+        basis: BlockPCA = self.process.basis.restrict(first, last)  # type: ignore[operator, assignment]
+        process = self.process.restrict(basis, sites)
+        base = GaussianMixtureDenoiser(self.prior.restrict(process, sites))
+        denoiser = AlleleDenoiser(base, self.network, ploidy=self.ploidy, reference_rate=_FAST_RATE)
+        denoiser.first_tile = sites.start // self.config.network.tile
+        return process, denoiser, sites
+
+    @torch.no_grad()
+    def sample(
+        self,
+        component: Tensor,
+        conditions: tuple[Tensor, ...],
+        *,
+        generator: torch.Generator,
+        steps: int | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Tensor:
+        """New states, int8 (n, d), for rows with given anchors and conditions.
+
+        The alleles are read off at the last noise level by a draw from the posterior of each site.
+        """
+        start, _ = self.start_law().sample(len(component), component=component, generator=generator)
+        grid = self.grid(steps)
+        calibrated = CalibratedDenoiser(self.denoiser)
+        with autocast(self.device, self.config.precision):
+            x = Ancestral(calibrated).sample(
+                start, grid, generator=generator, progress=progress, component=component, conditions=conditions
+            )
+            last = grid[-1].to(x).expand(len(x))
+            logits = calibrated.logits(x, last, component=component, conditions=conditions)
+        u = torch.rand(x.shape, generator=generator, device=x.device)
+        if self.ploidy == 1:
+            return (u < torch.sigmoid(logits)).to(torch.int8)
+        return (u.unsqueeze(-1) > torch.softmax(logits, -1).cumsum(-1)[..., :2]).sum(-1).to(torch.int8)
+
+
+class CalibratedDenoiser(Denoiser):
+    """A denoiser whose mean over a batch is that of the anchors the batch was drawn from.
+
+    E[D(X_t)] = E[X_0] holds for the true posterior mean at every t; a learned one drifts. One Newton step on a per-site
+    shift of the log odds restores it, damped for small batches, whose own mean is uncertain.
+    """
+
+    _LARGEST = 0.5
+    _DAMPING = 32.0
+
+    def __init__(self, denoiser: AlleleDenoiser) -> None:
+        super().__init__()
+        self.denoiser, self.process = denoiser, denoiser.process
+
+    def logits(self, x_t: Tensor, t: Tensor, *, component: Tensor, conditions: tuple[Tensor, ...]) -> Tensor:
+        """Shifted log odds."""
+        logits = self.denoiser.logits(x_t, t, component=component, conditions=conditions).float()
+        target = self.denoiser.base.prior.means[component].mean(0)
+        weight = len(x_t) / (len(x_t) + self._DAMPING)
+        if self.denoiser.ploidy == 1:
+            p = torch.sigmoid(logits)
+            slope = (p * (1 - p)).mean(0)
+            shift = (target - p.mean(0)) / (slope + 1e-4)
+            return logits + weight * shift.clamp(-self._LARGEST, self._LARGEST)
+        states = torch.arange(3, dtype=logits.dtype, device=logits.device)
+        p = torch.softmax(logits, dim=-1)
+        mean = p @ states
+        slope = (p @ states.square() - mean.square()).mean(0)
+        shift = weight * ((target - mean.mean(0)) / (slope + 1e-4)).clamp(-self._LARGEST, self._LARGEST)
+        return logits + shift.unsqueeze(-1) * states
+
+    def forward(self, x_t: Tensor, t: Tensor, **condition: Tensor) -> Tensor:
+        """Expected states, (B, d)."""
+        return self.denoiser.expectation(self.logits(x_t, t, **condition))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Training or validation rows on the device of the engine.
+
+    Attributes:
+        states: int8 (n, d), −1 where unknown.
+        component: anchor of each row, (n,).
+        conditions: one (n,) tensor per conditioning variable of the network.
+    """
+
+    states: Tensor
+    component: Tensor
+    conditions: tuple[Tensor, ...]
+
+    @classmethod
+    def from_numpy(
+        cls, states: NDArray[np.int8], component: NDArray[np.int64], *conditions: NDArray[np.int64], device: torch.device
+    ) -> Rows:
+        """Moves arrays to the device."""
+        tensors = [torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in (states, component, *conditions)]
+        return cls(tensors[0], tensors[1], tuple(tensors[2:]))
+
+
+class AlleleProblem:
+    """Cross-entropy of alleles at noise levels spread over the sampler's grid (:class:`genodiff.core.training.Problem`).
+
+    Args:
+        engine: what is trained.
+        rows: training rows.
+        held_out: validation rows.
+        seed: of the fixed validation noise.
+    """
+
+    _CHUNK = 64
+
+    def __init__(self, engine: Engine, rows: Rows, held_out: Rows, *, seed: int) -> None:
+        self.engine, self.rows, self.held_out, self.seed = engine, rows, held_out, seed
+        self.bounds = list(engine.process.basis.bounds)  # type: ignore[arg-type]
+        self.grid = engine.grid()
+
+    def _crop(self, generator: torch.Generator) -> tuple[int, int]:
+        """A random run of LD blocks of about the crop's length; every site is equally likely to be covered."""
+        sites, crop = self.bounds[-1], self.engine.config.crop_sites
+        if sites <= crop:
+            return 0, len(self.bounds) - 1
+        start = int(torch.randint(-crop // 2, sites - crop // 2, (1,), generator=generator))
+        lo, hi = max(0, start), min(sites, start + crop)
+        first = int(np.searchsorted(self.bounds, lo, side="right")) - 1
+        return first, max(first + 1, int(np.searchsorted(self.bounds, hi, side="right")) - 1)
+
+    def _loss(
+        self, rows: Rows, index: Tensor, t: Tensor, part: slice, run: tuple[int, int], generator: torch.Generator
+    ) -> Tensor:
+        process, denoiser, sites = self.engine.run_of(*run)
+        device = self.engine.device
+        noise_source = generator
+        if device.type != "cpu":
+            noise_source = torch.Generator(device).manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
+        # Noise is drawn for the whole batch, so that every worker sees the batch a single process would.
+        noise = torch.randn(len(index), process.dim, generator=noise_source, device=device)[part]
+        index, t = index[part].to(device), t[part].to(device=device, dtype=noise.dtype)
+        states = rows.states[index, sites]
+        known = states >= 0
+        component = rows.component[index]
+        x_0 = torch.where(known, states.to(noise.dtype), self.engine.prior.means[component][:, sites])
+        forward = process.transition(torch.zeros_like(t), t)
+        z = forward.m * process.basis.analysis(x_0 - process.mean) + forward.variance.sqrt() * noise
+        x_t = process.mean + process.basis.synthesis(z)
+        with autocast(device, self.engine.config.precision):
+            conditions = tuple(c[index] for c in rows.conditions)
+            logits = denoiser.logits(x_t, t, component=component, conditions=conditions)
+        return allele_cross_entropy(logits.float(), states, observed=None if bool(known.all()) else known)
+
+    def loss(self, generator: torch.Generator, workers: Workers) -> Tensor:
+        """Mean cross-entropy of this worker's part of a random batch, nats per allele."""
+        batch = self.engine.config.training.batch
+        run = self._crop(generator)
+        index = torch.randint(len(self.rows.states), (batch,), generator=generator)
+        t = stratified_times(self.grid, batch, generator=generator)
+        return self._loss(self.rows, index, t, workers.part(batch), run, generator)
+
+    def validation(self) -> float:
+        """Mean cross-entropy over the held-out rows, each at one noise level, with fixed noise."""
+        generator = step_generator(self.seed, -1)
+        n = len(self.held_out.states)
+        t = stratified_times(self.grid, n, generator=generator)
+        total = 0.0
+        for at in range(0, n, self._CHUNK):
+            index = torch.arange(at, min(n, at + self._CHUNK))
+            run = self._crop(generator)
+            loss = self._loss(self.held_out, index, t[index], slice(None), run, generator)
+            total += float(loss) * len(index)
+        return total / n

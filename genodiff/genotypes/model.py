@@ -1,0 +1,367 @@
+"""``GenotypeModel``: learn the structure of some people's genotypes, then make new people."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from data_prep.blocks import ld_blocks
+from data_prep.errors import InputError
+from data_prep.variants import VariantTable
+from genodiff.core.bases import BlockPCA
+from genodiff.core.training import TrainingConfig, TrainingResult, Workers, train
+from genodiff.genotypes.anchors import Anchors, Population, fit_anchors
+from genodiff.genotypes.config import ModelConfig, preset
+from genodiff.genotypes.engine import AlleleProblem, Engine, Rows
+from genodiff.genotypes.units import Units, haplotypes_from, units_of
+
+__all__ = ["MIN_PEOPLE", "GenotypeModel", "resolve_device"]
+
+MIN_PEOPLE = 20
+"""Fewest people a model is learned from."""
+
+_SAMPLE_STATES = 1 << 21
+_SAMPLE_ROWS = 512
+
+
+def resolve_device(name: str = "auto") -> torch.device:
+    """``auto`` is CUDA where there is one, else MPS where there is one, else the CPU.
+
+    Raises:
+        InputError: the device asked for is not available.
+    """
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = next(k for k in ("cuda", "mps", "cpu") if available[k])
+    kind = name.split(":")[0]
+    if kind not in available:
+        raise InputError(f"--device {name}: expected auto, cpu, cuda or mps")
+    if not available[kind]:
+        raise InputError(f"--device {name}: not available here; use --device cpu")
+    return torch.device(name)
+
+
+@dataclass(frozen=True)
+class _Meta:
+    """What a fitted model knows beside its tensors."""
+
+    sites: pd.DataFrame
+    header: tuple[str, ...]
+    ploidy: int
+    per_person: int
+    bounds: tuple[int, ...]
+    population: Population
+    n_anchors: int
+    n_people: int
+    inbreeding: tuple[float, float]
+
+
+class GenotypeModel:
+    """A structured-drift diffusion over the alleles of one chromosome or region.
+
+    Args:
+        config: choices; the ``balanced`` preset if ``None``.
+
+    Example:
+        >>> model = GenotypeModel().fit(table, seed=1)          # doctest: +SKIP
+        >>> synthetic = model.sample(1000, seed=2)              # doctest: +SKIP
+    """
+
+    def __init__(self, config: ModelConfig | None = None) -> None:
+        self.config = config or preset("balanced")
+        self.result = TrainingResult()
+        self._engine: Engine | None = None
+        self._meta: _Meta | None = None
+
+    @property
+    def engine(self) -> Engine:
+        """Process, base and network.
+
+        Raises:
+            RuntimeError: the model is not fitted.
+        """
+        if self._engine is None:
+            raise RuntimeError("the model is not fitted: call fit(table) or GenotypeModel.load(path) first")
+        return self._engine
+
+    @property
+    def meta(self) -> _Meta:
+        """Sites, labels and anchors of the fitted model."""
+        if self._meta is None:
+            raise RuntimeError("the model is not fitted: call fit(table) or GenotypeModel.load(path) first")
+        return self._meta
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Population labels the model can be asked for; empty if it was fitted without a panel."""
+        return tuple(name for name in self.meta.population.labels if name)
+
+    def fit(
+        self,
+        table: VariantTable,
+        *,
+        seed: int = 1,
+        device: str | torch.device = "auto",
+        checkpoint: Path | None = None,
+        fingerprint: str = "",
+        workers: Workers | None = None,
+        progress: bool = False,
+    ) -> GenotypeModel:
+        """Learns from the people of a table.
+
+        Args:
+            table: at least 20 people; haplotypes are the unit where most heterozygous calls are phased, dosages
+                otherwise. With labels, samples can be drawn per label.
+            seed: of clustering, initial weights, batches and noise. On the CPU equal seeds give equal models.
+            device: where to train.
+            checkpoint: file to keep the state of training in and to resume from.
+            fingerprint: names the run in the checkpoint.
+            workers: this process among the data-parallel ones.
+            progress: show a bar.
+
+        Raises:
+            InputError: fewer than 20 people, or no site.
+            TrainingError: the loss became NaN or infinite.
+        """
+        if table.n_samples < MIN_PEOPLE:
+            raise InputError(f"{table.n_samples} people are too few to learn from: give at least {MIN_PEOPLE}")
+        if table.n_variants == 0:
+            raise InputError("the table has no sites: relax the filters")
+        place = device if isinstance(device, torch.device) else resolve_device(device)
+        units = units_of(table)
+        anchors = fit_anchors(
+            units, labels=table.labels, n=self.config.anchors, kind=self.config.anchor_kind, seed=seed
+        )
+        bounds = self._blocks(units.states)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self._engine = self._assemble(units, anchors, bounds).to(place)
+        self._meta = _Meta(
+            sites=table.sites,
+            header=table.header,
+            ploidy=units.ploidy,
+            per_person=units.per_person,
+            bounds=bounds,
+            population=anchors.population,
+            n_anchors=anchors.n,
+            n_people=table.n_samples,
+            inbreeding=anchors.inbreeding,
+        )
+        problem = self._problem(units, anchors, table.labels, seed=seed)
+        self.result = train(
+            self._engine.network,
+            problem,
+            self._training(table.n_variants),
+            seed=seed,
+            checkpoint=checkpoint,
+            fingerprint=fingerprint,
+            workers=workers,
+            progress=progress,
+        )
+        return self
+
+    def _training(self, sites: int) -> TrainingConfig:
+        """The training schedule, with steps in proportion to the crops a chromosome holds."""
+        crops = max(1.0, sites / self.config.crop_sites)
+        return replace(self.config.training, steps=round(self.config.training.steps * crops))
+
+    def _blocks(self, states: NDArray[np.int8]) -> tuple[int, ...]:
+        """LD block boundaries from the data, moved to the nearest tile border so that crops hold whole tiles."""
+        sites, tile = states.shape[1], self.config.network.tile
+        smallest, largest = self.config.block_sites
+        found = ld_blocks(states, min_size=smallest, max_size=largest)
+        inner = {round(int(b) / tile) * tile for b in found[1:-1]} - {0}
+        return (0, *sorted(b for b in inner if b < sites), sites)
+
+    def _assemble(self, units: Units, anchors: Anchors, bounds: tuple[int, ...]) -> Engine:
+        """Bases and spectra of the rows about their anchors, block by block."""
+        frequency = torch.from_numpy(units.frequency() * units.ploidy)
+        points = torch.from_numpy(anchors.points)
+        component = torch.from_numpy(anchors.assignment)
+        states = torch.from_numpy(units.states)
+        blocks, within, total = [], [], []
+        for lo, hi in zip(bounds[:-1], bounds[1:], strict=True):
+            part = states[:, lo:hi]
+            centre = points[:, lo:hi][component].double()
+            x = torch.where(part < 0, centre, part.double())
+            basis, spectrum = BlockPCA.from_data(x - centre, [0, hi - lo])
+            blocks.append(basis.blocks()[0])
+            within.append(spectrum)
+            total.append((x - frequency[lo:hi]).matmul(basis.blocks()[0].double()).square().mean(0))
+        combined = torch.cat(within)
+        names = anchors.population.labels
+        return Engine(
+            basis=BlockPCA(blocks),
+            frequency=frequency,
+            total=torch.maximum(torch.cat(total), combined),
+            within=combined,
+            points=points,
+            weights=torch.from_numpy(anchors.weights),
+            conditions=(anchors.n, len(names)) if len(names) > 1 else (anchors.n,),
+            ploidy=units.ploidy,
+            config=self.config,
+        )
+
+    def _problem(
+        self, units: Units, anchors: Anchors, labels: NDArray[np.str_] | None, *, seed: int
+    ) -> AlleleProblem:
+        """Splits off validation people and moves rows to the device."""
+        people = units.n_people
+        held = int(np.clip(round(self.config.validation * people), min(10, people // 4), 100))
+        order = np.random.default_rng(seed).permutation(people)
+        names = anchors.population.labels
+        conditions = [anchors.assignment]
+        if len(names) > 1 and labels is not None:
+            index = np.searchsorted(np.asarray(names), labels.astype(str))
+            conditions.append(np.repeat(index, units.per_person).astype(np.int64))
+        parts = []
+        for chosen in (np.sort(order[held:]), np.sort(order[:held])):
+            rows = units.rows_of(chosen)
+            parts.append(
+                Rows.from_numpy(
+                    units.states[rows], anchors.assignment[rows], *(c[rows] for c in conditions),
+                    device=self.engine.device,
+                )
+            )  # fmt: skip
+        return AlleleProblem(self.engine, parts[0], parts[1], seed=seed)
+
+    def sample(
+        self,
+        n: int | None = None,
+        *,
+        labels: Mapping[str, int] | None = None,
+        seed: int = 1,
+        steps: int | None = None,
+        progress: bool = False,
+    ) -> VariantTable:
+        """Draws new people.
+
+        Args:
+            n: number of people; as many as the model was fitted on if neither ``n`` nor ``labels`` is given.
+            labels: number of people per label, instead of ``n``.
+            seed: on the CPU, equal seeds give equal people.
+            steps: sampling steps, if not those of the configuration.
+            progress: show a bar.
+
+        Returns:
+            People named GD000001 …, complete calls, phased if the model is one of haplotypes.
+
+        Raises:
+            InputError: a label the model does not know.
+            ValueError: fewer than 1 person asked for.
+        """
+        from tqdm import tqdm
+
+        meta, engine = self.meta, self.engine
+        rng = np.random.default_rng(seed)
+        people = self._draw_people(n, labels, rng=rng)
+        rows = people[:, 1:].reshape(-1)
+        row_label = np.repeat(people[:, 0], meta.per_person)
+        sites = engine.process.dim
+        batch = int(np.clip(_SAMPLE_STATES // sites, 2, _SAMPLE_ROWS)) // 2 * 2
+        states = np.empty((len(rows), sites), dtype=np.int8)
+        generator = torch.Generator(engine.device).manual_seed(seed)
+        total_steps = (steps or self.config.sampling_steps) * -(-len(rows) // batch)
+        engine.eval()
+        with tqdm(total=total_steps, desc="sample", unit="step", disable=not progress, dynamic_ncols=True) as bar:
+            for at in range(0, len(rows), batch):
+                component = torch.from_numpy(rows[at : at + batch]).to(engine.device)
+                label = torch.from_numpy(row_label[at : at + batch]).to(engine.device)
+                conditions = (component, label) if len(engine.conditions) > 1 else (component,)
+                drawn = engine.sample(
+                    component, conditions, generator=generator, steps=steps, progress=lambda _: bar.update()
+                )
+                states[at : at + batch] = drawn.cpu().numpy()
+        haplotypes = haplotypes_from(states, ploidy=meta.ploidy)
+        width = max(6, len(str(len(people))))
+        samples = pd.DataFrame(index=pd.Index([f"GD{i:0{width}d}" for i in range(1, len(people) + 1)], name="sample"))
+        if self.labels:
+            samples["label"] = np.asarray(meta.population.labels, dtype=object)[people[:, 0]]
+        phased = None if meta.ploidy == 1 else np.zeros(haplotypes.shape[:2], dtype=bool)
+        return VariantTable(haplotypes, meta.sites, samples, phased, meta.header)
+
+    def _draw_people(
+        self, n: int | None, labels: Mapping[str, int] | None, *, rng: np.random.Generator
+    ) -> NDArray[np.int64]:
+        population = self.meta.population
+        if labels is None:
+            count = self.meta.n_people if n is None else n
+            if count < 1:
+                raise ValueError(f"at least 1 person must be asked for, got {count}")
+            return population.draw(count, rng=rng)
+        if n is not None:
+            raise ValueError("give either a number of people or a number per label, not both")
+        unknown = sorted(set(labels) - set(self.labels))
+        if unknown:
+            known = ", ".join(self.labels) or "none, since it was fitted without a panel"
+            raise InputError(f"label {unknown[0]!r} is not one the model knows ({known})")
+        if any(count < 1 for count in labels.values()):
+            raise ValueError(f"at least 1 person must be asked for per label, got {dict(labels)}")
+        return np.concatenate(
+            [population.draw(c, rng=rng, label=population.labels.index(name)) for name, c in labels.items()]
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """What the model is, in plain values: for ``genodiff inspect`` and reports."""
+        meta, engine = self.meta, self.engine
+        counts: dict[str, int] = {}
+        for row, count in zip(meta.population.combinations, meta.population.counts, strict=True):
+            name = meta.population.labels[row[0]]
+            counts[name] = counts.get(name, 0) + int(count)
+        return {
+            "unit": "haplotypes" if meta.ploidy == 1 else "dosages",
+            "people": meta.n_people,
+            "sites": len(meta.sites),
+            "contig": str(meta.sites["contig"].iloc[0]),
+            "first_bp": int(meta.sites["position"].iloc[0]),
+            "last_bp": int(meta.sites["position"].iloc[-1]),
+            "labels": counts if self.labels else {},
+            "anchors": meta.n_anchors,
+            "f_is": meta.inbreeding[0],
+            "f_is_repaired": meta.inbreeding[1],
+            "ld_blocks": len(meta.bounds) - 1,
+            "horizon": engine.process.horizon,
+            "receptive_field_sites": self.config.network.reach,
+            "parameters": sum(p.numel() for p in engine.network.parameters()),
+            "training_steps": self.result.steps,
+            "best_validation": self.result.best_validation,
+        }
+
+    def save(self, path: Path | str) -> Path:
+        """Writes a model folder: ``model.json``, ``sites.json``, ``weights.safetensors``. The folder appears whole.
+
+        See :mod:`genodiff.genotypes.store`.
+        """
+        from genodiff.genotypes.store import save_model
+
+        return save_model(self, Path(path))
+
+    @classmethod
+    def load(cls, path: Path | str, *, device: str | torch.device = "auto") -> GenotypeModel:
+        """Reads a model folder.
+
+        Raises:
+            InputError: not a model folder, of another format version, or changed since it was written.
+        """
+        from genodiff.genotypes.store import load_model
+
+        return load_model(Path(path), device=device if isinstance(device, torch.device) else resolve_device(device))
+
+
+def fingerprint_of(table: VariantTable, config: ModelConfig, *, seed: int) -> str:
+    """A hash of everything a fit depends on: a checkpoint is resumed only by the run that made it."""
+    digest = hashlib.sha256(json.dumps([config.to_dict(), seed], sort_keys=True).encode())
+    digest.update(np.ascontiguousarray(table.haplotypes).tobytes())
+    digest.update("\n".join(table.site_keys).encode())
+    if table.labels is not None:
+        digest.update("\n".join(table.labels).encode())
+    return digest.hexdigest()

@@ -1,0 +1,185 @@
+"""Model folders: tensors in safetensors, everything else in JSON, hashes of both, no pickle.
+
+``model.json`` names the format and its version, the configuration, the labels and anchors, and the SHA-256 of the two
+other files; a file that was changed, cut or exchanged is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from data_prep.errors import InputError, OutputError
+from genodiff.core.bases import BlockPCA
+from genodiff.core.training import TrainingResult
+from genodiff.files import sha256
+from genodiff.genotypes.anchors import Population
+from genodiff.genotypes.config import ModelConfig
+from genodiff.genotypes.engine import Engine
+
+if TYPE_CHECKING:
+    from genodiff.genotypes.model import GenotypeModel
+
+__all__ = ["FORMAT_VERSION", "load_model", "save_model"]
+
+FORMAT = "genodiff-model"
+FORMAT_VERSION = 1
+_DIGEST_KEY = "header_sha256"
+
+
+def _header_digest(header: dict[str, Any]) -> str:
+    import hashlib
+
+    plain = {k: v for k, v in header.items() if k != _DIGEST_KEY}
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def save_model(model: GenotypeModel, path: Path) -> Path:
+    """Writes the folder beside its destination and moves it there in one step; an older model there is replaced.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    from genodiff import __version__
+
+    meta, engine = model.meta, model.engine
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
+    try:
+        staging.chmod(0o755)
+        tensors = {k: v.detach().cpu().contiguous() for k, v in engine.state_dict().items()}
+        # The process appears in several modules; a tensor file holds every tensor once.
+        kept = {k: v for k, v in tensors.items() if not k.startswith("denoiser.") and not k.startswith("prior.process.")}
+        save_file(kept, staging / "weights.safetensors")
+        sites = {c: meta.sites[c].tolist() for c in meta.sites.columns}
+        (staging / "sites.json").write_text(json.dumps(sites))
+        header: dict[str, Any] = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "genodiff_version": __version__,
+            "config": model.config.to_dict(),
+            "ploidy": meta.ploidy,
+            "per_person": meta.per_person,
+            "bounds": list(meta.bounds),
+            "labels": list(meta.population.labels),
+            "combinations": meta.population.combinations.tolist(),
+            "counts": meta.population.counts.tolist(),
+            "n_anchors": meta.n_anchors,
+            "n_people": meta.n_people,
+            "inbreeding": [None if math.isnan(v) else v for v in meta.inbreeding],
+            "vcf_header": list(meta.header),
+            "conditions": list(engine.conditions),
+            "training": {
+                "steps": model.result.steps,
+                "best_validation": None if math.isinf(model.result.best_validation) else model.result.best_validation,
+                "stopped_early": model.result.stopped_early,
+                "history": model.result.history,
+            },
+            "sha256": {name: sha256(staging / name) for name in ("weights.safetensors", "sites.json")},
+        }
+        header[_DIGEST_KEY] = _header_digest(header)
+        (staging / "model.json").write_text(json.dumps(header, indent=1))
+        if path.exists():
+            shutil.rmtree(path)
+        os.replace(staging, path)
+    except OSError as error:
+        raise OutputError(f"{path}: the model cannot be written ({error.strerror or error})") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return path
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    file = path / "model.json"
+    if not path.is_dir() or not file.is_file():
+        raise InputError(f"{path} is not a model folder: it has no model.json; make one with 'genodiff fit'")
+    try:
+        header = json.loads(file.read_text())
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{file} cannot be read ({error}): fit the model again") from error
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise InputError(f"{file} does not describe a genodiff model: fit the model again")
+    if header.get("format_version") != FORMAT_VERSION:
+        raise InputError(
+            f"{path} has model format {header.get('format_version')}, this genodiff reads format {FORMAT_VERSION}: "
+            "use the version it was made with, or fit it again"
+        )
+    if header.get(_DIGEST_KEY) != _header_digest(header):
+        raise InputError(f"{file} was changed after it was written: fit the model again")
+    for name, digest in header["sha256"].items():
+        if not (path / name).is_file():
+            raise InputError(f"{path} lacks {name}: fit the model again")
+        if sha256(path / name) != digest:
+            raise InputError(f"{path / name} was changed after it was written: fit the model again")
+    return header
+
+
+def load_model(path: Path, *, device: torch.device) -> GenotypeModel:
+    """Reads and checks a model folder.
+
+    Raises:
+        InputError: not a model folder, of another format version, or changed since it was written.
+    """
+    from safetensors.torch import load_file
+
+    from genodiff.genotypes.model import GenotypeModel, _Meta
+
+    header = _read_header(path)
+    tensors = load_file(path / "weights.safetensors")
+    config = ModelConfig.from_dict(header["config"])
+    bounds = tuple(header["bounds"])
+    flat, blocks, at = tensors["process.basis.flat"], [], 0
+    for lo, hi in zip(bounds[:-1], bounds[1:], strict=True):
+        size = hi - lo
+        blocks.append(flat[at : at + size * size].view(size, size))
+        at += size * size
+    engine = Engine(
+        basis=BlockPCA(blocks),
+        frequency=tensors["process.mean"],
+        total=tensors["total"],
+        within=tensors["prior.modal_variance"],
+        points=tensors["prior.means"],
+        weights=tensors["prior.weights"],
+        conditions=tuple(header["conditions"]),
+        ploidy=header["ploidy"],
+        config=config,
+    )
+    network = {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
+    engine.network.load_state_dict(network)
+    model = GenotypeModel(config)
+    model._engine = engine.to(device)
+    training = header["training"]
+    model.result = TrainingResult(
+        steps=training["steps"],
+        best_validation=math.inf if training["best_validation"] is None else training["best_validation"],
+        stopped_early=training["stopped_early"],
+        history=training["history"],
+    )
+    observed, repaired = (float("nan") if v is None else float(v) for v in header["inbreeding"])
+    model._meta = _Meta(
+        sites=pd.DataFrame(json.loads((path / "sites.json").read_text())),
+        header=tuple(header["vcf_header"]),
+        ploidy=header["ploidy"],
+        per_person=header["per_person"],
+        bounds=bounds,
+        population=Population(
+            tuple(header["labels"]),
+            np.asarray(header["combinations"], dtype=np.int64),
+            np.asarray(header["counts"], dtype=np.int64),
+        ),
+        n_anchors=header["n_anchors"],
+        n_people=header["n_people"],
+        inbreeding=(observed, repaired),
+    )
+    return model
