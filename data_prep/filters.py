@@ -20,7 +20,16 @@ from numpy.typing import NDArray
 from data_prep.errors import InputError
 from data_prep.variants import VariantTable
 
-__all__ = ["REASONS", "FilterReport", "Tally", "check_thresholds", "filter_table", "judge_data", "judge_order"]
+__all__ = [
+    "REASONS",
+    "FilterReport",
+    "Tally",
+    "check_thresholds",
+    "count_rows",
+    "filter_table",
+    "judge_data",
+    "judge_order",
+]
 
 REASONS: dict[str, str] = {
     "multi-allelic": "more than one alternate allele",
@@ -171,6 +180,13 @@ class Tally:
         )
 
 
+def count_rows(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Number of true entries per row of a C-contiguous bool (rows, columns), several times faster than a sum."""
+    whole = mask.shape[1] // 8 * 8
+    eights = np.bitwise_count(mask[:, :whole].view(np.uint64))
+    return eights.sum(axis=1, dtype=np.int64) + mask[:, whole:].sum(axis=1, dtype=np.int64)
+
+
 def judge_data(
     haplotypes: NDArray[np.int8], *, maf: float, max_missing: float, tally: Tally
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
@@ -187,11 +203,11 @@ def judge_data(
     """
     n_variants, n_samples = haplotypes.shape[:2]
     flat = haplotypes.reshape(n_variants, -1)
-    alt = np.count_nonzero(flat == 1, axis=1)
+    alt = count_rows(flat == 1)
     if flat.size and flat.min() < 0:
         absent = flat < 0
-        called = flat.shape[1] - np.count_nonzero(absent, axis=1)
-        incomplete = np.count_nonzero(absent.reshape(haplotypes.shape).any(axis=2), axis=1)
+        called = flat.shape[1] - count_rows(absent)
+        incomplete = count_rows(absent[:, 0::2] | absent[:, 1::2])
     else:
         called = np.full(n_variants, flat.shape[1])
         incomplete = np.zeros(n_variants, dtype=np.int64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import numpy as np
 import pandas as pd
@@ -58,10 +59,11 @@ def read_variants(
     tally = Tally()
     kept: list[SiteBlock] = []
     last = 0
-    with tqdm(total=None, unit=" sites", desc="read", disable=not progress, file=sys.stderr, leave=False) as bar:
+    with tqdm(unit=" records", desc="read", file=sys.stderr, leave=False) if progress else nullcontext() as bar:
         for block in source.blocks(where, tally):
-            bar.total = source.n_records
-            bar.update(tally.n_records - bar.n)
+            if bar is not None:
+                bar.total = source.n_records
+                bar.update(tally.n_records - bar.n)
             passing, incomplete = judge_data(block.haplotypes, maf=maf, max_missing=max_missing, tally=tally)
             rows = np.flatnonzero(passing)
             rows = rows[judge_order(block.position[rows], last=last, tally=tally)]

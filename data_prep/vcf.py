@@ -24,7 +24,7 @@ from data_prep.errors import InputError
 from data_prep.files import FileKind, check_whole, require_file, sniff
 from data_prep.filters import Tally
 from data_prep.regions import Region
-from data_prep.vcf_check import diagnose, read_header, scan_body
+from data_prep.vcf_check import contig_ids, diagnose, read_header, scan_body
 from data_prep.vcf_write import VcfWriter, write_vcf
 
 __all__ = ["SiteBlock", "VcfSource", "VcfWriter", "write_vcf"]
@@ -33,7 +33,8 @@ _SEQUENCE = re.compile(r"[ACGTNacgtn]+")
 _PAD = -2
 """cyvcf2's filler where a call has fewer alleles than the widest call of its record."""
 
-_BLOCK_BYTES = 1 << 24
+_BLOCK_BYTES = 1 << 21
+"""Small enough that a block is judged while it is in cache."""
 
 
 @dataclass(frozen=True)
@@ -143,14 +144,28 @@ class VcfSource:
             known = list(self._vcf.seqnames)
             contig = region.match(known)
             if contig is None:
-                raise InputError(
-                    f"{self.path} has no contig {region.contig!r} (it has {', '.join(known[:8]) or 'none'}): "
-                    "check the region"
-                )
+                raise self._no_contig(region, known)
             return iter(self._vcf(region.query(contig)))
         if self.kind != "bcf":
-            self.n_records = scan_body(self.path)
+            scan = scan_body(self.path)
+            self.n_records = scan.n_lines
+            if region is None and len(scan.contigs) > 1:
+                raise self._several(scan.contigs)
+            if region is not None and scan.contigs and region.match(scan.contigs) is None:
+                raise self._no_contig(region, scan.contigs)
+            declared = set(contig_ids("\n".join(self.header)))
+            for name in scan.contigs:
+                if name not in declared:
+                    self._vcf.add_to_header(f"##contig=<ID={name}>")
         return iter(self._vcf)
+
+    def _no_contig(self, region: Region, known: Sequence[str]) -> InputError:
+        names = ", ".join(known[:8]) or "none"
+        return InputError(f"{self.path} has no contig {region.contig!r} (it has {names}): check the region")
+
+    def _several(self, contigs: Sequence[str]) -> InputError:
+        names = ", ".join(contigs[:8]) + (", …" if len(contigs) > 8 else "")
+        return InputError(f"{self.path} holds several contigs ({names}): choose one, for example --region {contigs[0]}")
 
     def blocks(self, region: Region | None, tally: Tally) -> Iterator[SiteBlock]:
         """Records of one contig or region, block by block.
@@ -187,10 +202,7 @@ class VcfSource:
                     continue
                 if here != contig:
                     if contig and region is None:
-                        raise InputError(
-                            f"{self.path} holds several contigs ({contig}, {here}, …): "
-                            f"choose one, for example --region {contig}"
-                        )
+                        raise self._several([contig, here, "…"])
                     contig = here
                 tally.n_records += 1
                 ref, alts = record.REF, record.ALT
@@ -217,23 +229,29 @@ class VcfSource:
         if self._columns is not None:
             calls = calls[:, self._columns]
         alleles = calls[:, :, :2]
-        if alleles.max() > 1:
+        # The third number of a call is its phase, 0 or 1, so that extremes may be taken over the whole buffer.
+        if calls.max() > 1:
             j, i, _ = np.argwhere(alleles > 1)[0]
             raise InputError(
                 f"{self.path}: {contig}:{rows[j][0]} is malformed: sample {self.samples[i]!r} has allele "
                 f"{alleles[j, i].max()} where one alternate allele is listed; repair the record"
             )
-        lowest = alleles.min()
+        lowest = calls.min()
         haploid: NDArray[np.bool_] = np.zeros(len(rows), dtype=bool)
         if lowest <= _PAD:
             # A lone "." is a missing call; a lone "0" or "1" is a haploid one.
             haploid = np.any((alleles[:, :, 1] <= _PAD) & (alleles[:, :, 0] >= 0), axis=1)
             tally.remove("non-diploid", haploid.sum())
-        haplotypes = alleles.astype(np.int8)
+        small = calls.astype(np.int8)
+        haplotypes = np.empty((*small.shape[:2], 2), dtype=np.int8)
+        haplotypes[:, :, 0], haplotypes[:, :, 1] = small[:, :, 0], small[:, :, 1]
         if lowest < 0:
             haplotypes[(haplotypes < 0).any(axis=2)] = -1
-        unphased = (calls[:, :, 2] == 0) & (haplotypes[:, :, 0] != haplotypes[:, :, 1])
-        phased = calls[:, :, 2] != 0 if unphased.any() else None
+        phased = None
+        if not small[:, :, 2].all():
+            phased = small[:, :, 2] != 0
+            if not (~phased & (haplotypes[:, :, 0] != haplotypes[:, :, 1])).any():
+                phased = None
         keep = np.flatnonzero(~haploid)
         if not len(keep):
             return

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +12,18 @@ import numpy as np
 from data_prep.errors import InputError
 from data_prep.files import DAMAGED, damaged, iter_text_lines, open_binary
 
-__all__ = ["diagnose", "read_header", "scan_body"]
+__all__ = ["BodyScan", "contig_ids", "diagnose", "read_header", "scan_body"]
 
 _FIXED = ("#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO", "FORMAT")
 _MAGIC = b"##fileformat=VCF"
+_CONTIG = re.compile(r"[0-9A-Za-z!$%&+./:;?@^_|~-][0-9A-Za-z!#$%&*+./:;=?@^_|~-]*")
+_LONGEST_LINE = 1 << 28
 _GENOTYPE = re.compile(r"(?:\.|\d+)(?:[/|](?:\.|\d+))*")
+
+
+def contig_ids(header: str) -> list[str]:
+    """Names in the ``##contig`` lines of a header."""
+    return re.findall(r"^##contig=<(?:.*?,)?ID=([^,>\n]+)", header, flags=re.MULTILINE)
 
 
 def read_header(path: Path) -> list[str]:
@@ -54,49 +63,75 @@ def read_header(path: Path) -> list[str]:
     raise InputError(f"{path} is truncated: it ends before the column line '#CHROM …'")
 
 
-def scan_body(path: Path) -> int:
-    """Read a text VCF once, check that it decompresses and that its lines have as many columns as the header.
+@dataclass(frozen=True)
+class BodyScan:
+    """What a pass over the data lines of a text VCF has shown.
+
+    Attributes:
+        n_lines: number of data lines.
+        contigs: names in the order of their first appearance.
+    """
+
+    n_lines: int
+    contigs: tuple[str, ...]
+
+
+def scan_body(path: Path) -> BodyScan:
+    """Read a text VCF once: does it decompress, have its lines as many columns as the header, which contigs has it?
 
     htslib ignores surplus columns, so that a record glued to the next one would pass; one count of tabs and line ends
-    over the whole file finds that at about 0.1 times the cost of parsing.
-
-    Returns:
-        Number of data lines.
+    over the whole file finds that at about 0.1 times the cost of parsing. The contigs must be known before cyvcf2
+    reads: where a line is malformed and its contig undeclared, it hands out a half-parsed record, which crashes the
+    interpreter.
 
     Raises:
-        InputError: damaged gzip, or a line with another number of columns.
+        InputError: damaged gzip, a line with another number of columns, or something that is no contig name.
     """
-    tabs = lines = columns = 0
-    last = b"\n"
-    in_body = False
-    tail = b""
-    try:
-        with open_binary(path) as stream:
-            while chunk := stream.read(1 << 22):
-                if not in_body:
-                    tail += chunk
-                    start = tail.find(b"\n#CHROM")
-                    end = tail.find(b"\n", start + 1) if start >= 0 else -1
-                    if end < 0:
-                        continue
-                    columns = tail.count(b"\t", start, end)
-                    chunk, in_body = tail[end + 1 :], True
-                if chunk:
-                    data = np.frombuffer(chunk, dtype=np.uint8)
-                    tabs += int(np.count_nonzero(data == 9))
-                    newline = data == 10
-                    # An empty line is not a record: a line end counts only behind something else.
-                    blank = int(np.count_nonzero(newline[1:] & newline[:-1])) + int(newline[0] and last == b"\n")
-                    lines += int(np.count_nonzero(newline)) - blank
-                    last = chunk[-1:]
-    except DAMAGED as error:
-        raise InputError(damaged(path, error)) from error
-    lines += last != b"\n"
-    if tabs != lines * columns:
+    tabs = lines = 0
+    contigs: dict[bytes, None] = {}
+    columns: int | None = None
+    for text in _whole_lines(path):
+        start = 0
+        if columns is None:
+            start = text.find(b"\n#CHROM") + 1
+            if not start:
+                continue
+            end = text.find(b"\n", start)
+            columns, start = text.count(b"\t", start, end), end + 1
+        data = np.frombuffer(text, dtype=np.uint8)[start:]
+        tabs += int(np.count_nonzero(data == 9))
+        begin = start
+        for stop in (np.flatnonzero(data == 10) + start).tolist():
+            if stop > begin:
+                lines += 1
+                contigs[text[begin : max(text.find(b"\t", begin, stop), begin)]] = None
+            begin = stop + 1
+    names = tuple(name.decode("utf-8", errors="replace") for name in contigs)
+    if tabs != lines * (columns or 0) or not all(_CONTIG.fullmatch(name) for name in names):
         found = diagnose(path)
         if found is not None:
             raise InputError(f"{path}, {found}; repair or remove the record")
-    return int(lines)
+    return BodyScan(lines, names)
+
+
+def _whole_lines(path: Path) -> Iterator[bytes]:
+    """Pieces of a file, some MB each, that end with a line; a line end is added to the last line if it has none."""
+    rest = b""
+    try:
+        with open_binary(path) as stream:
+            while chunk := stream.read(1 << 22):
+                cut = chunk.rfind(b"\n") + 1
+                if cut:
+                    yield rest + chunk[:cut]
+                    rest = chunk[cut:]
+                else:
+                    rest += chunk
+                if len(rest) > _LONGEST_LINE:
+                    raise InputError(f"{path} has a line of more than {_LONGEST_LINE >> 20} MiB: it is not a VCF")
+    except DAMAGED as error:
+        raise InputError(damaged(path, error)) from error
+    if rest:
+        yield rest + b"\n"
 
 
 def diagnose(path: Path) -> str | None:
@@ -122,6 +157,8 @@ def _malformed(line: str, expected: int) -> str | None:
     fields = line.split("\t")
     if len(fields) != expected:
         return f"{len(fields)} columns where the header has {expected}"
+    if not _CONTIG.fullmatch(fields[0]):
+        return f"CHROM {fields[0][:20]!r} is not the name of a contig"
     if not fields[1].isdecimal():
         return f"POS {fields[1][:20]!r} is not a position in bp"
     if not fields[3]:

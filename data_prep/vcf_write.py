@@ -23,7 +23,9 @@ from numpy.typing import NDArray
 
 from data_prep.errors import OutputError
 from data_prep.files import BGZF_EOF
+from data_prep.filters import count_rows
 from data_prep.variants import VariantTable
+from data_prep.vcf_check import contig_ids
 
 __all__ = ["VcfWriter", "write_vcf"]
 
@@ -130,7 +132,7 @@ class VcfWriter:
         self._highest = 0
         self._seen: list[str] = []
         head = _header(self.samples, header=header, contigs=contigs, source=source)
-        self._known = set(_contig_ids(head))
+        self._known = set(contig_ids(head))
         self._handle = self._guard(lambda: self._temporary.open("wb"))
         self._sink: Any = self._handle if self._kind == "text" else _Bgzf(self._handle, threads=threads)
         self._guard(lambda: self._sink.write(head.encode()))
@@ -161,13 +163,15 @@ class VcfWriter:
             self._guard(lambda text=text: self._sink.write(text))
 
     def _text(self, chunk: VariantTable, part: slice) -> bytes:
-        h = chunk.haplotypes[:, part]
+        # Pairs of alleles move as one 16-bit number: (variants, samples, 2), contiguous.
+        pairs = np.ascontiguousarray(chunk.haplotypes[:, part]).view(np.int16)[:, :, 0]
+        h = np.ascontiguousarray(pairs.T)[:, :, None].view(np.int8)
         code = (h[:, :, 0] + 4) + 3 * h[:, :, 1]
-        code += 9 if chunk.phased is None else 9 * chunk.phased[:, part].astype(np.int8)
-        lines = _GENOTYPES[np.ascontiguousarray(code.T)]
+        code += 9 if chunk.phased is None else 9 * chunk.phased[:, part].T.astype(np.int8)
+        alt = count_rows(h.reshape(len(h), -1) == 1)
+        called = count_rows(h.reshape(len(h), -1) >= 0)
+        lines = _GENOTYPES[code]
         lines.view(np.uint8).reshape(len(lines), -1)[:, -1] = 10
-        alt = (h == 1).sum(axis=(0, 2))
-        called = (h >= 0).sum(axis=(0, 2))
         sites = chunk.sites.iloc[part]
         out: list[Any] = []
         columns = (sites[c].tolist() for c in ("contig", "position", "id", "ref", "alt"))
@@ -243,20 +247,19 @@ class VcfWriter:
             ) from error
 
 
+_BREAK = re.compile(r"[\t\r\n]")
+
+
 def _clean(text: str, what: str) -> str:
     """Refuse text that would break a line into other columns."""
-    if not text or any(c in text for c in "\t\n\r"):
+    if not text or _BREAK.search(text):
         raise ValueError(f"{what} {text!r} cannot be written to a VCF")
     return text
 
 
-def _contig_ids(header: str) -> list[str]:
-    return re.findall(r"^##contig=<(?:.*?,)?ID=([^,>]+)", header, flags=re.MULTILINE)
-
-
 def _header(samples: list[str], *, header: tuple[str, ...], contigs: tuple[str, ...], source: str) -> str:
     kept = [line for line in header if line.startswith(("##contig=", "##reference="))]
-    listed = set(_contig_ids("\n".join(kept)))
+    listed = set(contig_ids("\n".join(kept)))
     kept += [f"##contig=<ID={_clean(str(name), 'contig')}>" for name in dict.fromkeys(contigs) if name not in listed]
     columns = ["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO", "FORMAT", *samples]
     lines = [
