@@ -43,6 +43,9 @@ __all__ = [
 
 Array = NDArray[Any]
 
+WIDE = 6.4
+"""Width in inches of a figure that stands alone on its line; more would make its type too small on a phone."""
+
 
 @styled
 def frequency_scatter(real: Array, other: Array, *, name: str, colour: str) -> Figure:
@@ -70,9 +73,9 @@ def ld_decay(curve: pd.DataFrame, *, unit: str) -> Figure:
         curve: columns ``middle`` (of the distance bin) and mean r² as ``holdout``, ``synthetic``, ``train``.
         unit: of the distances, ``bp`` or ``cM``.
     """
-    figure, axes = canvas(width=8.2, height=4.2)
+    figure, axes = canvas(width=WIDE, height=3.9)
     drawing: dict[str, tuple[str, dict[str, Any]]] = {
-        "train": ("training people", {"color": TRAIN, "linestyle": (0, (4, 2)), "linewidth": 1.6}),
+        "train": ("training people", {"color": TRAIN, "linewidth": 6, "alpha": 0.45}),
         "holdout": ("held-out people", {"color": REAL, "marker": "o", "markersize": 4}),
         "synthetic": ("synthetic people", {"color": SYNTHETIC, "marker": "s", "markersize": 4}),
     }
@@ -165,12 +168,13 @@ def _faintness(points: int) -> float:
 def overlay_scatter(real: Array, synthetic: Array, *, x: int, y: int) -> Figure:
     """Two principal components (rows, k): synthetic people over held-out people."""
     figure, axes = canvas(height=4.5)
-    for scores, label, colour, marker, size in (
-        (real, "held-out people", REAL, "o", 5.0),
-        (synthetic, "synthetic people", SYNTHETIC, "D", 3.0),
+    # Which set is drawn last must not decide which is seen: synthetic points are smaller, the real ones look out.
+    for scores, label, colour, size in (
+        (real, "held-out people", REAL, 5.2),
+        (synthetic, "synthetic people", SYNTHETIC, 3.4),
     ):
-        look: dict[str, Any] = {"color": colour, "marker": marker, "markersize": size, "markeredgewidth": 0}
-        axes.plot(scores[:, x], scores[:, y], linestyle="", label=label, alpha=_faintness(len(scores)), **look)
+        look: dict[str, Any] = {"color": colour, "markersize": size, "markeredgewidth": 0}
+        axes.plot(scores[:, x], scores[:, y], "o", label=label, alpha=_faintness(len(scores)), **look)
     axes.set(xlim=limits(real[:, x], synthetic[:, x]), ylim=limits(real[:, y], synthetic[:, y]))
     _components(axes, x, y)
     axes.set_title(f"PC{x + 1} and PC{y + 1}")
@@ -217,10 +221,12 @@ def distance_histogram(distances: Mapping[str, Array], *, title: str) -> Figure:
         axes.hist(values, histtype="stepfilled", alpha=0.15, **look)
         axes.hist(values, histtype="step", linewidth=1.6, label=name, **look)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.margins(y=0.25)  # room for the legend above the curves
+    axes.set_ylim(bottom=0)
     axes.set_xlabel("differing alleles")
     axes.set_ylabel("share of rows")
     axes.set_title(title)
-    axes.legend()
+    axes.legend(loc="upper right")
     return figure
 
 
@@ -231,7 +237,7 @@ def _role(name: str) -> str:
 @styled
 def run_histogram(runs: Mapping[str, Array]) -> Figure:
     """Longest run shared with a training row, one outline for each set of people; dashed lines mark the means."""
-    figure, axes = canvas(width=8.2, height=3.6)
+    figure, axes = canvas(width=WIDE, height=3.4)
     longest = max(float(np.max(values)) for values in runs.values())
     width = max(round(longest / 60), 1)
     bins = np.arange(-0.5, longest + width + 0.5, width)
@@ -253,7 +259,7 @@ def run_histogram(runs: Mapping[str, Array]) -> Figure:
 @styled
 def training_curve(history: pd.DataFrame) -> Figure:
     """Loss on training and held-out people by step."""
-    figure, axes = canvas(width=8.2, height=3.6)
+    figure, axes = canvas(width=WIDE, height=3.4)
     for column, label, colour in (
         ("train_loss", "training people", TRAIN),
         ("holdout_loss", "held-out people", REAL),

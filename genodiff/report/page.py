@@ -8,7 +8,7 @@ import math
 import shlex
 import struct
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["write_metrics_csv", "write_report"]
 
+_HELD_OUT = "_holdout"
 _CUE_MIDDLE, _CUE_HALF, _CUE_FACTOR = 46.0, 38.0, 4.0
 
 
@@ -126,15 +127,26 @@ def _families(frame: pd.DataFrame) -> list[dict[str, Any]]:
     tables = []
     for family in order:
         entry = FAMILIES.get(family)
-        lines = [asdict(_row(*line)) for line in _lines(frame[frame["family"] == family])]
+        lines = [asdict(row) for row in _rows(frame[frame["family"] == family])]
         title = entry.label if entry else family.replace("_", " ").capitalize()
         tables.append({"title": title, "text": entry.text if entry else "", "rows": lines})
     return tables
 
 
-def _lines(frame: pd.DataFrame) -> list[tuple[str, float, float, float, str]]:
+def _rows(frame: pd.DataFrame) -> list[_Row]:
+    """Lines of one table. What is measured on held-out people alone is said below the metric it belongs to."""
+    values = dict(zip(frame["metric"].astype(str), frame["value"].astype(float), strict=True))
+    rows = []
     columns = (frame[c] for c in ("metric", "value", "floor", "n", "unit"))
-    return [(str(m), float(v), float(f), float(n), str(u)) for m, v, f, n, u in zip(*columns, strict=True)]
+    for metric, value, floor, n, unit in zip(*columns, strict=True):
+        name = str(metric)
+        if name.endswith(_HELD_OUT) and name.removesuffix(_HELD_OUT) in values:
+            continue
+        row = _row(name, float(value), float(floor), float(n), str(unit))
+        if name + _HELD_OUT in values:
+            row = replace(row, meaning=f"{row.meaning} Held-out people: {number(values[name + _HELD_OUT])}.".strip())
+        rows.append(row)
+    return rows
 
 
 def _row(metric: str, value: float, floor: float, n: float, unit: str) -> _Row:

@@ -49,8 +49,8 @@ SECTIONS: dict[str, Section] = {
     "frequencies": Section(
         "Allele frequencies",
         "One point per site. Two samples of the same population scatter around the diagonal by chance alone; how far "
-        "is seen on the right, where the training people take the place of the synthetic ones. The left should look "
-        "like the right.",
+        "shows the second figure, where the training people take the place of the synthetic ones. The first should "
+        "look like it.",
     ),
     "ld": Section(
         "Linkage disequilibrium",
@@ -71,15 +71,15 @@ SECTIONS: dict[str, Section] = {
     "privacy": Section(
         "Nearest neighbours and copied runs",
         "Synthetic rows (haplotypes, or genotypes where phase is unknown) should lie as far from the training people "
-        "as those of strangers do: a synthetic curve left of the real one would be copying. On the right, training "
-        "and held-out people should not be told apart by their distance to the synthetic ones. Relatives and common "
-        "haplotypes make strangers share long runs too, which is why the synthetic curve of copied runs is drawn "
-        "against theirs; dashed lines are the means.",
+        "as those of strangers do: a synthetic curve to the left of the real one would be copying. In the second "
+        "figure, training and held-out people should not be told apart by their distance to the synthetic ones. "
+        "Relatives and common haplotypes make strangers share long runs too, which is why the synthetic curve of "
+        "copied runs is drawn against theirs; dashed lines are the means.",
     ),
     "training": Section(
         "Training",
-        "Loss by step. The model that was kept is the one with the lowest loss on people it was not trained on; a "
-        "widening gap between the curves is overfitting.",
+        "Loss by step. The dot marks the lowest loss on people left out of the fit; from there on, a widening gap "
+        "between the curves is overfitting.",
     ),
 }
 """Headings and texts by key, in the order of the page."""
@@ -162,6 +162,9 @@ def _structure(curves: Curves) -> Iterator[Panel]:
     if table is None:
         return
     sets = {name: table[table["set"] == name] for name in ("holdout", "synthetic")}
+    # Equally many points of both, evenly spaced, so that a difference in density is one of the people.
+    n = min(map(len, sets.values()))
+    sets = {name: part.iloc[np.linspace(0, len(part) - 1, n).round().astype(int)] for name, part in sets.items()}
     scores = {name: part.filter(regex="^PC").to_numpy(dtype=float) for name, part in sets.items()}
     k = scores["holdout"].shape[1]
     for x in range(0, min(k, 4) - 1, 2):

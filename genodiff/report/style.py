@@ -34,8 +34,8 @@ TRAIN = "#8b97a3"
 INK = "#22303c"
 FAINT = "#d5dbe1"
 
-LABELS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#7a5195", "#6b6b6b")
-"""Colours of population labels (Okabe and Ito, two changed); further labels share the last one."""
+LABELS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#aa3377", "#66ccee", "#222255", "#8a8a8a")
+"""Colours of population labels (Tol's bright scheme and a dark blue); further labels share the last one."""
 
 SEQUENTIAL = LinearSegmentedColormap.from_list(
     "genodiff", ["#ffffff", "#d9e4ec", "#93b7cd", "#3f81a8", "#15527a", "#0a2540"]

@@ -68,7 +68,7 @@ def _first_places(table: VariantTable, keys: pd.Index) -> NDArray[np.intp]:
 
 
 def common_sites(table: VariantTable) -> NDArray[np.intp]:
-    """Indices of sites with a minor-allele frequency of at least 5 %; of all sites where fewer than ten are so common."""
+    """Indices of sites with a minor-allele frequency of at least 5 %, or of all where fewer than ten are so common."""
     frequency = table.allele_frequency()
     common = np.flatnonzero(np.minimum(frequency, 1 - frequency) >= _COMMON)
     return common if len(common) >= 10 else np.arange(table.n_variants)

@@ -57,6 +57,8 @@ class Target:
         rule: how it is compared.
         limit: the number in the rule.
         reference: metric whose value takes the place of the floor; ``None`` for the floor itself.
+        above: what it means to miss the target by a value that is too high, where that is another failure than by one
+            that is too low.
     """
 
     aspect: str
@@ -65,7 +67,10 @@ class Target:
     rule: Rule
     limit: float
     reference: str | None = None
+    above: str = ""
 
+
+_TOO_FAR = "too unlike real people, which is no sign of copying"
 
 TARGETS = (
     Target("fidelity", "af_mae", "allele-frequency error", AT_MOST_FLOORS, 1.15),
@@ -76,8 +81,8 @@ TARGETS = (
     Target("fidelity", "recall", "recall", AT_LEAST_FLOORS, 0.9),
     Target("fidelity", "f_is", "inbreeding coefficient F_IS", NEAR_HELD_OUT, 0.02, reference="f_is_holdout"),
     Target("fidelity", "c2st_auc", "C2ST", AT_MOST, 0.75),
-    Target("privacy", "aa_truth", "adversarial accuracy, real half", NEAR_FLOOR, 0.12),
-    Target("privacy", "aa_syn", "adversarial accuracy, synthetic half", NEAR_FLOOR, 0.12),
+    Target("privacy", "aa_truth", "adversarial accuracy, real half", NEAR_FLOOR, 0.12, above=_TOO_FAR),
+    Target("privacy", "aa_syn", "adversarial accuracy, synthetic half", NEAR_FLOOR, 0.12, above=_TOO_FAR),
     Target("privacy", "privacy_loss", "privacy loss", NEAR_ZERO, 0.03),
     Target("privacy", "membership_auc", "membership inference AUC", AT_MOST, 0.53),
     Target("privacy", "copied_run_mean", "copied run, mean", AT_MOST_FLOORS, 1.1),
@@ -90,19 +95,18 @@ def number(value: float) -> str:
     """A number to three significant digits, as a reader wants it: ``0.0136``, ``1,930``, ``–``."""
     if not math.isfinite(value):
         return "–"
-    if value == 0:
-        return "0"
-    size = abs(value)
-    if size >= 1000:
+    if value == round(value) and abs(value) < 1e15:
         text = f"{value:,.0f}"
-    elif size >= 100:
-        text = f"{value:.0f}" if value == round(value) else f"{value:.1f}"
-    elif size >= 1e-3:
-        text = f"{value:.{max(2 - math.floor(math.log10(size)), 0)}f}"
-        if value == round(value):
-            text = f"{value:.0f}"
     else:
-        text = f"{value:.1e}"
+        # Rounded first, so that 0.9996 is 1.00 and not 1.000.
+        rounded = float(f"{value:.3g}")
+        size = abs(rounded)
+        if size >= 1000:
+            text = f"{value:,.0f}"
+        elif size >= 1e-3:
+            text = f"{rounded:.{max(2 - math.floor(math.log10(size)), 0)}f}"
+        else:
+            text = f"{value:.5f}" if size >= 1e-4 else f"{value:.1e}"
     return text.replace("-", "−")
 
 
@@ -142,21 +146,37 @@ class Check:
     @property
     def sentence(self) -> str:
         """``label value against a target of …``."""
-        return f"{self.target.label} {self.value_text} against a target of {self.asked}"
+        return f"{self.target.label} {self.value_text} against a target of {self.asked}{self.remark}"
+
+    @property
+    def remark(self) -> str:
+        """In which sense a target was missed, in brackets; empty where that goes without saying."""
+        high = self.met is False and self.value > self.floor
+        return f" ({self.target.above})" if high and self.target.above else ""
 
 
 @dataclass(frozen=True)
 class Aspect:
-    """All checks of fidelity, or all of privacy, and the line that sums them up."""
+    """All checks of fidelity, or all of privacy, and the line that sums them up.
+
+    Attributes:
+        name: ``Fidelity`` or ``Privacy``.
+        checks: in the order of :data:`TARGETS`.
+        line: the verdict in words.
+        small: whether the held-out people are too few for a clear conscience.
+    """
 
     name: str
     checks: tuple[Check, ...]
     line: str
+    small: bool = False
 
     @property
-    def good(self) -> bool:
-        """Whether every check could be judged and was met."""
-        return all(c.met for c in self.checks)
+    def tone(self) -> str:
+        """``bad`` where a check was missed, ``good`` where all were met on enough people, ``open`` otherwise."""
+        if any(c.met is False for c in self.checks):
+            return "bad"
+        return "open" if self.small or not all(c.met for c in self.checks) else "good"
 
 
 @dataclass(frozen=True)
@@ -193,8 +213,8 @@ def judge(frame: pd.DataFrame, *, holdout_haplotypes: int, targets: tuple[Target
             "These checks can reveal a gross failure; passing them proves neither fidelity nor privacy."
         )
     return Verdict(
-        fidelity=Aspect("Fidelity", fidelity, _fidelity_line(fidelity)),
-        privacy=Aspect("Privacy", privacy, _privacy_line(privacy, small=small)),
+        fidelity=Aspect("Fidelity", fidelity, _fidelity_line(fidelity), small),
+        privacy=Aspect("Privacy", privacy, _privacy_line(privacy, small=small), small),
         caution=caution,
     )
 
