@@ -32,9 +32,11 @@ def hamming(a: NDArray[np.int8], b: NDArray[np.int8]) -> NDArray[np.float32]:
     top = max(int(a.max(initial=1)), int(b.max(initial=1)))
     for start in range(0, a.shape[1], _SITE_CHUNK):
         x, y = (_planes(m[:, start : start + _SITE_CHUNK], top) for m in (a, b))
-        out += x.sum(axis=1)[:, None] + y.sum(axis=1)[None, :]
+        out += x.sum(axis=1)[:, None]
+        out += y.sum(axis=1)[None, :]
         x *= -2
-        out += x @ y.T
+        for row in range(0, len(a), _ROW_CHUNK):
+            out[row : row + _ROW_CHUNK] += x[row : row + _ROW_CHUNK] @ y.T
     return out
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import hypergeom
+from scipy.special import gammaln
 
 from genodiff.evaluation.panels import Comparison, Panel
 from genodiff.evaluation.results import FamilyResult, Metric
@@ -64,8 +64,17 @@ def projected_spectrum(alt: NDArray[np.int64], called: NDArray[np.int64], *, siz
     pairs, weights = np.unique(np.stack([alt[used], called[used]]), axis=1, return_counts=True)
     if not pairs.shape[1]:
         return np.full(size + 1, np.nan)
-    law = hypergeom.pmf(np.arange(size + 1), pairs[1][:, None], pairs[0][:, None], size)
+    k, (d, n) = np.arange(size + 1), pairs[:, :, None].astype(float)
+    possible = (k <= d) & (size - k <= n - d)
+    law = np.zeros(possible.shape)
+    law[possible] = np.exp(_log_choose(d, k) + _log_choose(n - d, size - k) - _log_choose(n, size))[possible]
     return weights @ law / weights.sum()
+
+
+def _log_choose(n: NDArray[np.float64], k: Any) -> NDArray[np.float64]:
+    """log C(n, k); any value where k is not in 0 … n."""
+    k = np.clip(k, 0, n)
+    return gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
 
 
 def spectrum_distance(a: Panel, b: Panel) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
+from genodiff.evaluation.adversarial import DRAWS, MAX_ROWS, GroupDistances
 from genodiff.evaluation.classifier import auc
 from genodiff.evaluation.copying import longest_shared_runs
 from genodiff.evaluation.distances import hamming, nearest
@@ -16,9 +17,7 @@ from genodiff.evaluation.panels import Comparison, Panel, person_rows
 from genodiff.evaluation.results import Curve, FamilyResult, Metric
 
 __all__ = [
-    "Adversarial",
     "NearestDistances",
-    "adversarial_accuracy",
     "copied_runs",
     "copies",
     "expected_maximum",
@@ -26,28 +25,6 @@ __all__ = [
     "family",
     "nearest_distances",
 ]
-
-DRAWS = 10
-MAX_ROWS = 4_000
-"""Rows of each set, at most, that enter nearest-neighbour adversarial accuracy."""
-
-
-@dataclass(frozen=True)
-class Adversarial:
-    """Nearest-neighbour adversarial accuracy (Yelmen et al. 2021).
-
-    Attributes:
-        truth: share of real rows whose nearest synthetic row is farther than their nearest other real row.
-        syn: share of synthetic rows whose nearest real row is farther than their nearest other synthetic row.
-    """
-
-    truth: float
-    syn: float
-
-    @property
-    def mean(self) -> float:
-        """Mean of the two halves; ½ where real and synthetic rows are mixed evenly and no distances tie."""
-        return (self.truth + self.syn) / 2
 
 
 @dataclass(frozen=True)
@@ -65,54 +42,6 @@ class NearestDistances:
     holdout_to_train: NDArray[np.float32]
     train_to_synthetic: NDArray[np.float32]
     holdout_to_synthetic: NDArray[np.float32]
-
-
-def adversarial_accuracy(
-    between: NDArray[Any], within_real: NDArray[Any], within_synthetic: NDArray[Any]
-) -> Adversarial:
-    """Adversarial accuracy from distance matrices of equally many real and synthetic rows.
-
-    The comparison is strict: a tie counts as "not farther", so that ties lower both halves below ½.
-
-    Args:
-        between: (n, n) distances, real rows against synthetic ones.
-        within_real, within_synthetic: (n, n) distances within each set; the diagonal is not looked at.
-    """
-    n, m = between.shape
-    if n != m:
-        raise ValueError(f"{n} real and {m} synthetic rows: adversarial accuracy needs equally many")
-    real, synthetic = (_nearest_other(w) for w in (within_real, within_synthetic))
-    return Adversarial(float((between.min(axis=1) > real).mean()), float((between.min(axis=0) > synthetic).mean()))
-
-
-def _nearest_other(within: NDArray[Any]) -> NDArray[Any]:
-    masked = np.array(within)
-    np.fill_diagonal(masked, np.inf)
-    return masked.min(axis=1)
-
-
-@dataclass(frozen=True)
-class _Distances:
-    """Distance matrices of two panels, from which equal numbers of people are drawn at no further cost."""
-
-    between: NDArray[np.float32]
-    within_a: NDArray[np.float32]
-    within_b: NDArray[np.float32]
-    rows_per_person: int
-
-    def adversarial(self, people_a: NDArray[np.int64], people_b: NDArray[np.int64]) -> Adversarial:
-        a, b = (person_rows(p, rows_per_person=self.rows_per_person) for p in (people_a, people_b))
-        return adversarial_accuracy(
-            self.between[np.ix_(a, b)], self.within_a[np.ix_(a, a)], self.within_b[np.ix_(b, b)]
-        )
-
-
-def _choose(n: int, size: int, generator: np.random.Generator) -> NDArray[np.int64]:
-    return generator.choice(n, size, replace=False)
-
-
-def _mean(found: list[Adversarial]) -> Adversarial:
-    return Adversarial(float(np.mean([f.truth for f in found])), float(np.mean([f.syn for f in found])))
 
 
 def nearest_distances(comparison: Comparison) -> NearestDistances:
@@ -173,14 +102,8 @@ def expected_unique_share(rows: NDArray[np.int8], size: int) -> float:
 
 
 def _adversarial_metrics(comparison: Comparison) -> list[Metric]:
-    """AA of S against T and its loss against R, with real people in their places as floors.
-
-    ``privacy_loss`` = AA(T, S) − AA(R, S), at equal numbers of people: where synthetic rows lie closer to training
-    people than to people the generator has not seen, the second is the smaller and the loss positive. Its floor puts one half
-    of T in the place of S and the other half in that of T.
-    """
-    per = comparison.holdout.rows_per_person
-    limit = MAX_ROWS // per
+    """AA of S against T, and its loss against R, with real people in their places as floors."""
+    limit = MAX_ROWS // comparison.holdout.rows_per_person
     t, s, r = (
         p.draw(limit, comparison.generator(f"adversarial {name}"))
         for name, p in (
@@ -189,38 +112,29 @@ def _adversarial_metrics(comparison: Comparison) -> list[Metric]:
             ("train", comparison.train_all),
         )
     )
-    within_t, within_s, within_r = (hamming(p.filled, p.filled) for p in (t, s, r))
-    ts, tr, rs = (hamming(a.filled, b.filled) for a, b in ((t, s), (t, r), (r, s)))
-    t_s, t_r = _Distances(ts, within_t, within_s, per), _Distances(tr, within_t, within_r, per)
-    r_s, r_t = _Distances(rs, within_r, within_s, per), _Distances(tr.T, within_r, within_t, per)
-    t_t = _Distances(within_t, within_t, within_t, per)
+    distance = GroupDistances.of({"t": t, "s": s, "r": r})
+    generator = comparison.generator("adversarial accuracy")
 
     n = min(t.n_people, s.n_people, r.n_people)
-    generator = comparison.generator("adversarial accuracy")
-    test, floor, loss, loss_floor = [], [], [], []
-    for _ in range(DRAWS):
-        people_t, people_s, people_r = (_choose(p.n_people, n, generator) for p in (t, s, r))
-        test.append(t_s.adversarial(people_t, people_s))
-        floor.append(t_r.adversarial(people_t, people_r))
-        loss.append(test[-1].mean - r_s.adversarial(people_r, people_s).mean)
-        half = n // 2
-        if half > 1:
-            stand_in, unseen = people_t[:half], people_t[half : 2 * half]
-            unseen_accuracy = t_t.adversarial(unseen, stand_in).mean
-            loss_floor.append(unseen_accuracy - r_t.adversarial(people_r[:half], stand_in).mean)
-    value, real = _mean(test), _mean(floor)
-    rows, unit = n * per, f"share ({comparison.row_name})"
+    value = distance.mean_accuracy(("t", "s"), n, generator)
+    floor = distance.mean_accuracy(("t", "r"), n, generator)
+    n_leak = min(s.n_people, r.n_people)
+    leak = distance.mean_accuracy(("r", "s"), n_leak, generator).mean
+    matched = distance.mean_accuracy(("r", "s"), n, generator).mean
+
+    n_real = min(n, (t.n_people + r.n_people) // 2)
+    n_real_leak = min(n_leak, (t.n_people + r.n_people) // 2)
+    real = [distance.mean_accuracy(("tr", "tr"), k, generator).mean for k in (n_real, n_real_leak)]
+    half = t.n_people // 2
+    unseen = distance.mean_accuracy(("t", "t"), half, generator).mean if half > 1 else float("nan")
+    seen = distance.mean_accuracy(("r", "t"), half, generator).mean if half > 1 else float("nan")
+
+    per, unit = t.rows_per_person, f"share ({comparison.row_name})"
     return [
-        Metric("privacy", "aa_truth", value.truth, real.truth, rows, unit),
-        Metric("privacy", "aa_syn", value.syn, real.syn, rows, unit),
-        Metric(
-            "privacy",
-            "privacy_loss",
-            float(np.mean(loss)),
-            float(np.mean(loss_floor)) if loss_floor else float("nan"),
-            rows,
-            unit,
-        ),
+        Metric("privacy", "aa_truth", value.truth, floor.truth, n * per, unit),
+        Metric("privacy", "aa_syn", value.syn, floor.syn, n * per, unit),
+        Metric("privacy", "privacy_loss", value.mean - leak, real[0] - real[1], n_leak * per, unit),
+        Metric("privacy", "privacy_loss_matched", value.mean - matched, unseen - seen, n * per, unit),
     ]
 
 
@@ -245,14 +159,23 @@ def _membership_floor(comparison: Comparison) -> float:
 def family(comparison: Comparison) -> FamilyResult:
     """What S gives away about R. Floors put T, who took no part in fitting, in the place of S.
 
-    Metrics: ``aa_truth``, ``aa_syn`` (nearest-neighbour adversarial accuracy of S against T, floor: R against T; means
-    over 5 draws of equally many people), ``privacy_loss`` (the mean of both halves minus the same on R: positive =
-    leak), ``membership_auc`` (score: minus the distance to the closest synthetic row; members R, non-members T),
-    ``copied_run_mean``, ``copied_run_median``, ``copied_run_max`` (longest run of sites each synthetic row shares with
-    a training row; the maximum is that expected in equally many rows as T has, or S where it has fewer),
-    ``copied_run_holdout`` (mean run of S with T, floor: R with T), ``exact_copies`` (rows equal to a training row),
-    ``unique_share`` (distinct rows in equally many), ``dcr_median`` and ``dcr_p05`` (distance to the closest training
-    row: median and 5th percentile).
+    Metrics:
+
+    * ``aa_truth``, ``aa_syn``: nearest-neighbour adversarial accuracy of S against T, floor: R against T; means over 25
+      draws of equally many people.
+    * ``privacy_loss``: the mean of both halves minus the same for S against R; positive = leak. S is compared with as
+      many training people as there are synthetic ones, since in a small draw of R the people that S resembles would
+      mostly be absent. Accuracy falls a little as people are added, for distances tie more often; the floor shows how
+      much, as two disjoint sets of real people lose between the two numbers.
+    * ``privacy_loss_matched``: the same with equally few people in both terms, which has no such drift but sees only a
+      part of a leak. Floor: one half of T in the place of S, the other in that of T.
+    * ``membership_auc``: score minus the distance to the closest synthetic row, members R, non-members T. Floor: one
+      half of T in the place of S, the other the non-members.
+    * ``copied_run_mean``, ``copied_run_median``, ``copied_run_max``: longest run of sites a synthetic row shares with
+      a training row; the maximum is that expected among equally many rows (the fewer of T's and S's).
+    * ``copied_run_holdout``: mean run of S with T, floor: R with T.
+    * ``exact_copies``: rows equal to a training row. ``unique_share``: distinct rows among equally many.
+    * ``dcr_median``, ``dcr_p05``: distance to the closest training row, median and 5th percentile.
 
     Curves: ``nearest_…`` (the arrays of :class:`NearestDistances`), ``copied_run_synthetic_train``,
     ``copied_run_holdout_train``, ``copied_run_synthetic_holdout``.
