@@ -6,13 +6,14 @@ A basis holds the columns of an orthogonal ``Q`` (d × r). ``analysis`` takes x 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Basis", "BlockPCA", "Identity", "PCA", "shrunk_eigh"]
+__all__ = ["PCA", "Basis", "BlockPCA", "Identity", "shrunk_eigh"]
 
 
 class Basis(nn.Module):
@@ -136,10 +137,10 @@ class BlockPCA(Basis):
         Returns:
             the basis and the spectrum λ (d,), float64, descending within each block.
         """
-        if list(bounds)[0] != 0 or list(bounds)[-1] != x.shape[1]:
+        if next(iter(bounds)) != 0 or list(bounds)[-1] != x.shape[1]:
             raise ValueError(f"bounds must run from 0 to {x.shape[1]}, got {bounds[0]} to {bounds[-1]}")
         vectors, spectra = [], []
-        for lo, hi in zip(bounds[:-1], bounds[1:], strict=True):
+        for lo, hi in itertools.pairwise(bounds):
             variance, q = shrunk_eigh(x[:, lo:hi], floor=floor)
             vectors.append(q.to(dtype))
             spectra.append(variance)

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -62,7 +63,7 @@ class Sampler:
             raise ValueError("the grid of times must decrease strictly")
         x = x_T
         grid = grid.to(device=x.device, dtype=x.dtype)
-        for k, (t, s) in enumerate(zip(grid[:-1], grid[1:], strict=True)):
+        for k, (t, s) in enumerate(itertools.pairwise(grid)):
             x = self.step(x, t, s, generator=generator, **condition)
             if progress is not None:
                 progress(k)

@@ -49,7 +49,9 @@ class Population:
         chosen = np.arange(len(self.counts)) if label is None else np.flatnonzero(self.combinations[:, 0] == label)
         share = self.counts[chosen] / self.counts[chosen].sum()
         ticks = (np.arange(n) + rng.random()) / n
-        people = self.combinations[chosen[np.searchsorted(share.cumsum(), ticks, side="right").clip(0, len(chosen) - 1)]]
+        people = self.combinations[
+            chosen[np.searchsorted(share.cumsum(), ticks, side="right").clip(0, len(chosen) - 1)]
+        ]
         people = people[rng.permutation(n)]
         people[:, 1:] = rng.permuted(people[:, 1:], axis=1)
         return people

@@ -221,7 +221,11 @@ class Rows:
 
     @classmethod
     def from_numpy(
-        cls, states: NDArray[np.int8], component: NDArray[np.int64], *conditions: NDArray[np.int64], device: torch.device
+        cls,
+        states: NDArray[np.int8],
+        component: NDArray[np.int64],
+        *conditions: NDArray[np.int64],
+        device: torch.device,
     ) -> Rows:
         """Moves arrays to the device."""
         tensors = [torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in (states, component, *conditions)]

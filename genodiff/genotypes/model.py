@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -189,7 +190,7 @@ class GenotypeModel:
         component = torch.from_numpy(anchors.assignment)
         states = torch.from_numpy(units.states)
         blocks, within, total = [], [], []
-        for lo, hi in zip(bounds[:-1], bounds[1:], strict=True):
+        for lo, hi in itertools.pairwise(bounds):
             part = states[:, lo:hi]
             centre = points[:, lo:hi][component].double()
             x = torch.where(part < 0, centre, part.double())
@@ -211,9 +212,7 @@ class GenotypeModel:
             config=self.config,
         )
 
-    def _problem(
-        self, units: Units, anchors: Anchors, labels: NDArray[np.str_] | None, *, seed: int
-    ) -> AlleleProblem:
+    def _problem(self, units: Units, anchors: Anchors, labels: NDArray[np.str_] | None, *, seed: int) -> AlleleProblem:
         """Splits off validation people and moves rows to the device."""
         people = units.n_people
         held = int(np.clip(round(self.config.validation * people), min(10, people // 4), 100))

@@ -143,7 +143,8 @@ class ChromosomeNetwork(nn.Module):
         self.time = nn.Sequential(nn.Linear(33, config.width), nn.SiLU(), nn.Linear(config.width, config.width))
         self.embeddings = nn.ModuleList(nn.Embedding(n, config.width) for n in conditions)
         self.layers = nn.ModuleList(
-            _Mixing(config, dilation, tiles=tiles, local=k < config.local) for k, dilation in enumerate(config.dilations)
+            _Mixing(config, dilation, tiles=tiles, local=k < config.local)
+            for k, dilation in enumerate(config.dilations)
         )
         self.readout_condition = nn.Linear(config.width, 2 * config.width)
         nn.init.zeros_(self.readout_condition.weight)

@@ -6,6 +6,7 @@ other files; a file that was changed, cut or exchanged is refused.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -60,7 +61,9 @@ def save_model(model: GenotypeModel, path: Path) -> Path:
         staging.chmod(0o755)
         tensors = {k: v.detach().cpu().contiguous() for k, v in engine.state_dict().items()}
         # The process appears in several modules; a tensor file holds every tensor once.
-        kept = {k: v for k, v in tensors.items() if not k.startswith("denoiser.") and not k.startswith("prior.process.")}
+        kept = {
+            k: v for k, v in tensors.items() if not k.startswith("denoiser.") and not k.startswith("prior.process.")
+        }
         save_file(kept, staging / "weights.safetensors")
         sites = {c: meta.sites[c].tolist() for c in meta.sites.columns}
         (staging / "sites.json").write_text(json.dumps(sites))
@@ -140,7 +143,7 @@ def load_model(path: Path, *, device: torch.device) -> GenotypeModel:
     config = ModelConfig.from_dict(header["config"])
     bounds = tuple(header["bounds"])
     flat, blocks, at = tensors["process.basis.flat"], [], 0
-    for lo, hi in zip(bounds[:-1], bounds[1:], strict=True):
+    for lo, hi in itertools.pairwise(bounds):
         size = hi - lo
         blocks.append(flat[at : at + size * size].view(size, size))
         at += size * size

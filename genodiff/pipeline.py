@@ -1,0 +1,535 @@
+"""The commands as functions: files in, files out.
+
+Everything a command writes is made in a hidden folder beside its destination and moved there in one step. The folder
+also keeps the checkpoint of training: a command that was interrupted goes on from it when it is run again.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from data_prep.errors import GenodiffError, InputError, OutputError
+from data_prep.filters import FilterReport, filter_table
+from data_prep.maps import GeneticMap, read_map
+from data_prep.panels import attach_panel, read_panel, write_panel
+from data_prep.readers import read_variants
+from data_prep.splits import read_sample_list, split_by_names, split_people
+from data_prep.variants import VariantTable
+from data_prep.vcf import VcfSource
+from data_prep.vcf_write import write_vcf
+from genodiff.provenance import Provenance
+
+if TYPE_CHECKING:
+    from genodiff.core.training import Workers
+    from genodiff.genotypes.model import GenotypeModel
+
+__all__ = ["DataOptions", "FitOptions", "SampleOptions", "evaluate", "fit", "inspect", "sample", "synthesize"]
+
+_MARKS = ("provenance.json", "model.json")
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """What to read and whom to hold out.
+
+    Attributes:
+        path: VCF, bgzipped VCF or BCF.
+        panel: file of population labels.
+        panel_column: its column, if not the usual one.
+        region: ``contig`` or ``contig:from-to`` (bp, 1-based, inclusive).
+        genetic_map: file of the genetic map.
+        maf: least minor-allele frequency among the people learned from; 0 keeps every polymorphic site.
+        max_missing: largest share of people without a call.
+        holdout: share of people held out, 0 for none.
+        holdout_samples: file with the names of the people held out, instead of a share.
+        seed: of the split.
+    """
+
+    path: Path
+    panel: Path | None = None
+    panel_column: str | None = None
+    region: str | None = None
+    genetic_map: Path | None = None
+    maf: float = 0.01
+    max_missing: float = 0.1
+    holdout: float = 0.25
+    holdout_samples: Path | None = None
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How to learn. ``steps`` and ``anchors`` override the preset where given."""
+
+    preset: str = "balanced"
+    seed: int = 1
+    device: str = "auto"
+    threads: int | None = None
+    steps: int | None = None
+    anchors: int | None = None
+
+
+@dataclass(frozen=True)
+class SampleOptions:
+    """How many people to draw, in all or per label."""
+
+    n: int | None = None
+    labels: Mapping[str, int] | None = None
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class Data:
+    """People to learn from, people held out (if any), and how they came about."""
+
+    train: VariantTable
+    holdout: VariantTable | None
+    filters: FilterReport
+    genetic_map: GeneticMap | None
+
+
+def load_data(options: DataOptions, *, progress: bool) -> Data:
+    """Reads, labels, splits and filters; frequencies are judged among the people learned from alone.
+
+    Raises:
+        InputError: a file or an option that cannot be used.
+    """
+    from genodiff.genotypes.model import MIN_PEOPLE
+
+    names = VcfSource(options.path).samples
+    held_names = None if options.holdout_samples is None else read_sample_list(options.holdout_samples)
+    share = options.holdout if held_names is None else len(held_names) / len(names)
+    if len(names) < MIN_PEOPLE:
+        raise InputError(f"{options.path} has {len(names)} people: at least {MIN_PEOPLE} are needed")
+    panel = None if options.panel is None else read_panel(options.panel, options.panel_column)
+    # A site at frequency f among the people learned from has at least (1 − share) f among all.
+    everybody, coarse = read_variants(
+        options.path,
+        region=options.region,
+        maf=options.maf * (1 - share),
+        max_missing=options.max_missing,
+        progress=progress,
+    )
+    if panel is not None:
+        everybody = attach_panel(everybody, panel)
+    holdout: VariantTable | None = None
+    if held_names is not None:
+        chosen, held = split_by_names(everybody, held_names)
+    elif options.holdout > 0:
+        chosen, held = split_people(everybody, holdout=options.holdout, seed=options.seed)
+    else:
+        chosen, held = np.arange(everybody.n_samples), np.arange(0)
+    if len(chosen) < MIN_PEOPLE:
+        raise InputError(
+            f"{options.path}: {len(chosen)} people are left to learn from, at least {MIN_PEOPLE} are needed"
+        )
+    train, fine = filter_table(everybody.select(samples=chosen), maf=options.maf, max_missing=options.max_missing)
+    removed = {k: coarse.removed.get(k, 0) + fine.removed.get(k, 0) for k in {**coarse.removed, **fine.removed}}
+    filters = replace(
+        coarse,
+        kept=train.n_variants,
+        removed=removed,
+        missing_calls=fine.missing_calls,
+        unphased_het_calls=fine.unphased_het_calls,
+        n_samples=train.n_samples,
+        maf=options.maf,
+    )
+    filters.require_sites()
+    if len(held):
+        keep = everybody.site_keys.get_indexer(train.site_keys)
+        holdout = everybody.select(samples=held, variants=keep)
+    contig = str(train.sites["contig"].iloc[0])
+    genetic_map = None if options.genetic_map is None else read_map(options.genetic_map, contig)
+    return Data(train=train, holdout=holdout, filters=filters, genetic_map=genetic_map)
+
+
+class Staging:
+    """A folder beside the destination that becomes the destination when all is done.
+
+    Raises:
+        OutputError: the destination exists and ``force`` is false, or is not something this program made, or its
+            parent cannot be written to.
+    """
+
+    def __init__(self, destination: Path, *, force: bool, keep: bool = False) -> None:
+        self.destination = destination
+        self.path = destination.with_name(f".{destination.name}.partial")
+        if destination.exists():
+            if not force:
+                raise OutputError(f"{destination} exists: choose another -o, or replace it with --force")
+            ours = destination.is_dir() and (
+                not any(destination.iterdir()) or any((destination / mark).exists() for mark in _MARKS)
+            )
+            if not ours:
+                raise OutputError(f"{destination} exists and was not made by genodiff: choose another -o")
+        try:
+            if self.path.exists() and not keep:
+                shutil.rmtree(self.path)
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{destination}: cannot write there ({error.strerror}): choose another -o") from error
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where training keeps its state."""
+        return self.path / "checkpoint.safetensors"
+
+    def discard(self) -> None:
+        """Removes the folder, unless it holds a checkpoint to go on from."""
+        if not self.checkpoint.exists():
+            shutil.rmtree(self.path, ignore_errors=True)
+
+    def finish(self) -> None:
+        """Moves everything into place; what was there is removed only now."""
+        self.checkpoint.unlink(missing_ok=True)
+        if self.destination.exists():
+            shutil.rmtree(self.destination)
+        os.replace(self.path, self.destination)
+
+
+def _use_threads(threads: int | None) -> None:
+    import torch
+
+    torch.set_num_threads(threads or os.cpu_count() or 1)
+
+
+def _fit(
+    data: Data, options: FitOptions, *, checkpoint: Path, progress: bool, provenance: Provenance
+) -> tuple[GenotypeModel, Workers]:
+    from genodiff.core.training import Workers
+    from genodiff.genotypes.config import preset
+    from genodiff.genotypes.model import GenotypeModel, fingerprint_of, resolve_device
+
+    config = preset(options.preset)
+    if options.steps is not None:
+        config = replace(config, training=replace(config.training, steps=options.steps))
+    if options.anchors is not None:
+        config = replace(config, anchors=options.anchors)
+    _use_threads(options.threads)
+    device = resolve_device(options.device)
+    workers = Workers.connect(device)
+    provenance.device = str(device)
+    with provenance.stage("fit"):
+        model = GenotypeModel(config).fit(
+            data.train,
+            seed=options.seed,
+            device=device,
+            checkpoint=checkpoint,
+            fingerprint=fingerprint_of(data.train, config, seed=options.seed),
+            workers=workers,
+            progress=progress,
+        )
+    provenance.record("model", model.describe())
+    provenance.record("model_config", config.to_dict())
+    return model, workers
+
+
+def _provenance(options: Mapping[str, Any], *, seed: int, inputs: Mapping[str, Path | None]) -> Provenance:
+    provenance = Provenance(seed=seed, configuration=options)
+    for role, path in inputs.items():
+        if path is not None and path.is_file():
+            provenance.add_input(path, role=role)
+    return provenance
+
+
+def _data_inputs(options: DataOptions) -> dict[str, Path | None]:
+    return {
+        "genotypes": options.path,
+        "panel": options.panel,
+        "map": options.genetic_map,
+        "holdout samples": options.holdout_samples,
+    }
+
+
+def fit(data: DataOptions, options: FitOptions, output: Path, *, force: bool, progress: bool) -> GenotypeModel:
+    """``genodiff fit``: a model folder from a VCF."""
+    provenance = _provenance({"data": data, "fit": options}, seed=options.seed, inputs=_data_inputs(data))
+    staging = Staging(output, force=force, keep=True)
+    try:
+        with provenance.stage("read"):
+            loaded = load_data(data, progress=progress)
+        provenance.record("filters", loaded.filters.to_dict())
+        model, workers = _fit(loaded, options, checkpoint=staging.checkpoint, progress=progress, provenance=provenance)
+        if workers.leads:
+            finished = staging.path / "model"
+            model.save(finished)
+            provenance.write(finished / "provenance.json")
+            for file in finished.iterdir():
+                os.replace(file, staging.path / file.name)
+            finished.rmdir()
+            staging.finish()
+        return model
+    except BaseException:
+        staging.discard()
+        raise
+
+
+def _panel_name(path: Path) -> Path:
+    """``synthetic.vcf.gz`` → ``synthetic``, in the same folder."""
+    stem = path.name
+    for suffix in (".gz", ".bgz", ".vcf", ".bcf"):
+        stem = stem.removesuffix(suffix)
+    return path.with_name(stem)
+
+
+def _check_vcf_output(output: Path, *, force: bool) -> None:
+    """Refuses a destination that would fail or overwrite, before any work is done."""
+    if output.is_dir():
+        raise OutputError(f"{output} is a folder: give the name of a VCF file, for example {output}/synthetic.vcf.gz")
+    if not output.name.endswith((".vcf", ".vcf.gz", ".vcf.bgz", ".bcf")):
+        raise OutputError(f"{output}: the name must end in .vcf, .vcf.gz or .bcf")
+    if output.exists() and not force:
+        raise OutputError(f"{output} exists: choose another -o, or replace it with --force")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{output}: cannot write there ({error.strerror}): choose another -o") from error
+    if not os.access(output.parent, os.W_OK):
+        raise OutputError(f"{output}: the folder cannot be written to: choose another -o")
+
+
+def write_table(table: VariantTable, output: Path, *, force: bool) -> None:
+    """Writes a VCF and, where there are labels, the panel beside it."""
+    _check_vcf_output(output, force=force)
+    write_vcf(table, output)
+    if table.labels is not None:
+        stem = _panel_name(output)
+        write_panel(table, stem.with_name(stem.name + ".panel.tsv"))
+
+
+def sample(
+    model: Path, options: SampleOptions, output: Path, *, device: str, threads: int | None, force: bool, progress: bool
+) -> VariantTable:
+    """``genodiff sample``: new people from a model folder, with their panel and provenance beside the VCF."""
+    from genodiff.genotypes.model import GenotypeModel
+
+    _check_vcf_output(output, force=force)
+    _use_threads(threads)
+    provenance = _provenance(
+        {"model": model, "sample": options}, seed=options.seed, inputs={"model": model / "model.json"}
+    )
+    loaded = GenotypeModel.load(model, device=device)
+    provenance.device = str(loaded.engine.device)
+    with provenance.stage("sample"):
+        table = loaded.sample(options.n, labels=options.labels, seed=options.seed, progress=progress)
+    stem = _panel_name(output)
+    with provenance.stage("write"):
+        write_vcf(table, output, threads=threads or os.cpu_count() or 1)
+        if table.labels is not None:
+            write_panel(table, stem.with_name(stem.name + ".panel.tsv"))
+    provenance.write(stem.with_name(stem.name + ".provenance.json"))
+    return table
+
+
+def _judge(
+    synthetic: VariantTable,
+    data: Data,
+    out: Path,
+    *,
+    seed: int,
+    title: str,
+    history: list[dict[str, float]] | None,
+    progress: bool,
+    provenance: Provenance,
+) -> str:
+    """Metrics, figures and page into ``out``; returns the verdict in one line."""
+    from genodiff.evaluation.suite import evaluate_full
+    from genodiff.report import judge, write_metrics_csv, write_report
+
+    assert data.holdout is not None
+    with provenance.stage("evaluate"):
+        evaluation = evaluate_full(
+            synthetic,
+            train=data.train,
+            holdout=data.holdout,
+            genetic_map=data.genetic_map,
+            seed=seed,
+            progress=progress,
+        )
+    write_metrics_csv(evaluation.frame, out / "metrics.csv")
+    curve = None
+    if history:
+        curve = pd.DataFrame(history).rename(columns={"validation_loss": "holdout_loss"})
+    verdict = judge(evaluation.frame, holdout_haplotypes=2 * data.holdout.n_samples)
+    with provenance.stage("report"):
+        write_report(
+            out,
+            evaluation=evaluation,
+            synthetic=synthetic,
+            train=data.train,
+            holdout=data.holdout,
+            history=curve,
+            provenance=provenance.to_dict(),
+            title=title,
+        )
+    return "\n".join(line for line in (verdict.fidelity.line, verdict.privacy.line, verdict.caution) if line)
+
+
+def synthesize(
+    data: DataOptions,
+    options: FitOptions,
+    people: SampleOptions,
+    output: Path,
+    *,
+    force: bool,
+    progress: bool,
+) -> str:
+    """``genodiff synthesize``: model, synthetic VCF, metrics and report from a VCF; returns the verdict."""
+    if data.holdout_samples is None and not 0 < data.holdout < 1:
+        raise InputError("--holdout must lie strictly between 0 and 1: the report needs people the model never saw")
+    provenance = _provenance(
+        {"data": data, "fit": options, "sample": people}, seed=options.seed, inputs=_data_inputs(data)
+    )
+    staging = Staging(output, force=force, keep=True)
+    try:
+        with provenance.stage("read"):
+            loaded = load_data(data, progress=progress)
+        provenance.record("filters", loaded.filters.to_dict())
+        model, workers = _fit(loaded, options, checkpoint=staging.checkpoint, progress=progress, provenance=provenance)
+        if not workers.leads:
+            return ""
+        out = staging.path
+        model.save(out / "model")
+        with provenance.stage("sample"):
+            table = model.sample(people.n, labels=people.labels, seed=people.seed, progress=progress)
+        with provenance.stage("write"):
+            write_vcf(table, out / "synthetic.vcf.gz", threads=options.threads or os.cpu_count() or 1)
+            write_panel(table, out / "synthetic.panel.tsv")
+        verdict = _judge(
+            table,
+            loaded,
+            out,
+            seed=options.seed,
+            title=f"Synthetic genotypes of {data.path.name}",
+            history=model.result.history,
+            progress=progress,
+            provenance=provenance,
+        )
+        provenance.write(out / "provenance.json")
+        staging.finish()
+        return verdict
+    except BaseException:
+        staging.discard()
+        raise
+
+
+def evaluate(
+    synthetic: Path,
+    train: Path,
+    holdout: Path,
+    output: Path,
+    *,
+    panel: Path | None,
+    synthetic_panel: Path | None,
+    genetic_map: Path | None,
+    region: str | None,
+    maf: float,
+    seed: int,
+    force: bool,
+    progress: bool,
+) -> str:
+    """``genodiff evaluate``: metrics and report for genotypes made by anything; returns the verdict."""
+    inputs = {"synthetic": synthetic, "train": train, "holdout": holdout, "panel": panel, "map": genetic_map}
+    provenance = _provenance({"region": region, "maf": maf, **inputs}, seed=seed, inputs=inputs)
+    staging = Staging(output, force=force)
+    try:
+        with provenance.stage("read"):
+            tables = {
+                name: read_variants(path, region=region, maf=None, max_missing=1.0, progress=progress)[0]
+                for name, path in (("synthetic", synthetic), ("train", train), ("holdout", holdout))
+            }
+            if panel is not None:
+                labels = read_panel(panel)
+                for name in ("train", "holdout"):
+                    tables[name] = attach_panel(tables[name], labels)
+            if synthetic_panel is not None:
+                tables["synthetic"] = attach_panel(tables["synthetic"], read_panel(synthetic_panel))
+            tables["train"], filters = filter_table(tables["train"], maf=maf, max_missing=1.0)
+            filters.require_sites()
+            contig = str(tables["train"].sites["contig"].iloc[0])
+            map_ = None if genetic_map is None else read_map(genetic_map, contig)
+        provenance.record("filters", filters.to_dict())
+        data = Data(tables["train"], tables["holdout"], filters, map_)
+        try:
+            verdict = _judge(
+                tables["synthetic"],
+                data,
+                staging.path,
+                seed=seed,
+                title=f"Evaluation of {synthetic.name}",
+                history=None,
+                progress=progress,
+                provenance=provenance,
+            )
+        except ValueError as error:
+            raise InputError(f"{synthetic}: {error}") from error
+        provenance.write(staging.path / "provenance.json")
+        staging.finish()
+        return verdict
+    except BaseException:
+        staging.discard()
+        raise
+
+
+def inspect(path: Path, *, region: str | None = None, progress: bool = False) -> list[tuple[str, str]]:
+    """``genodiff inspect``: what a VCF or a model folder holds, as pairs of name and value."""
+    if path.is_dir():
+        from genodiff.genotypes.model import GenotypeModel
+
+        facts = GenotypeModel.load(path, device="cpu").describe()
+        return [(k.replace("_", " "), _shown(v)) for k, v in facts.items()]
+    table, filters = read_variants(path, region=region, maf=0.0, max_missing=1.0, progress=progress)
+    frequency = table.allele_frequency()
+    maf = np.minimum(frequency, 1 - frequency)
+    sites = table.sites
+    first, last = int(sites["position"].iloc[0]), int(sites["position"].iloc[-1])
+    rows = [
+        ("people", f"{table.n_samples:,}"),
+        ("contig", str(sites["contig"].iloc[0])),
+        ("span", f"{first:,}–{last:,} bp"),
+        ("records", f"{filters.n_records:,}"),
+        ("usable sites", f"{table.n_variants:,}"),
+        *((f"removed, {reason}", f"{count:,}") for reason, count in filters.removed.items()),
+        ("sites with MAF ≥ 1 %", f"{int((maf >= 0.01).sum()):,}"),
+        ("sites with MAF ≥ 5 %", f"{int((maf >= 0.05).sum()):,}"),
+        ("phased", "yes" if table.is_phased else "no"),
+        ("unphased heterozygous calls", f"{filters.unphased_het_calls:,}"),
+        ("missing calls", f"{filters.missing_calls:,}"),
+    ]
+    return rows
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {v:,}" for k, v in value.items()) or "none"
+    if isinstance(value, float):
+        return "–" if not math.isfinite(value) else f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def as_user_error(error: BaseException) -> str | None:
+    """The one line a user sees for an error that is theirs to mend, or ``None`` for a defect of this program."""
+    import errno
+
+    from genodiff.core.training import TrainingError
+
+    if isinstance(error, GenodiffError | TrainingError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in (
+        errno.ENOSPC,
+        errno.EROFS,
+        errno.EACCES,
+        errno.EDQUOT,
+        errno.EPERM,
+    ):
+        return f"{error.filename or 'output'}: cannot be written ({error.strerror}): free space or choose another -o"
+    return None
