@@ -63,11 +63,15 @@ def _reason(error: Exception) -> str:
 
 
 def sniff(path: Path) -> FileKind:
-    """The container of a file: plain text, BGZF, other gzip, or BCF (compressed or not)."""
+    """The container of a file: plain text, BGZF, other gzip, or BCF.
+
+    Raises:
+        InputError: BCF without compression, which carries no checksums: a damaged one can crash the parser.
+    """
     with path.open("rb") as handle:
         head = handle.read(18)
     if head[:3] == b"BCF":
-        return "bcf"
+        raise InputError(f"{path} is uncompressed BCF, which is not supported: compress it with 'bcftools view -Ob'")
     if head[:2] != b"\x1f\x8b":
         return "text"
     bgzf = len(head) >= 16 and head[3] & 4 and head[12:14] == b"BC"

@@ -24,7 +24,7 @@ from data_prep.errors import InputError
 from data_prep.files import FileKind, check_whole, require_file, sniff
 from data_prep.filters import Tally
 from data_prep.regions import Region
-from data_prep.vcf_check import contig_ids, diagnose, read_header, scan_body
+from data_prep.vcf_check import bad_format_key, contig_ids, diagnose, format_keys, read_header, scan_body
 from data_prep.vcf_write import VcfWriter, write_vcf
 
 __all__ = ["SiteBlock", "VcfSource", "VcfWriter", "write_vcf"]
@@ -87,6 +87,7 @@ class VcfSource:
         self._vcf = self._open()
         try:
             names = list(self._vcf.samples)
+            self._format_keys = format_keys(self._vcf.raw_header)
             self.header: tuple[str, ...] = tuple(
                 line for line in self._vcf.raw_header.splitlines() if line.startswith(("##contig=", "##reference="))
             )
@@ -145,9 +146,9 @@ class VcfSource:
             contig = region.match(known)
             if contig is None:
                 raise self._no_contig(region, known)
-            return iter(self._vcf(region.query(contig)))
+            return self._checked(self._vcf(region.query(contig)))
         if self.kind != "bcf":
-            scan = scan_body(self.path)
+            scan = scan_body(self.path, self._format_keys)
             self.n_records = scan.n_lines
             if region is None and len(scan.contigs) > 1:
                 raise self._several(scan.contigs)
@@ -158,6 +159,16 @@ class VcfSource:
                 if name not in declared:
                     self._vcf.add_to_header(f"##contig=<ID={name}>")
         return iter(self._vcf)
+
+    def _checked(self, records: Iterator[Any]) -> Iterator[Any]:
+        """Records of a region, which no scan has seen: a FORMAT key that ends the process is found here."""
+        for record in records:
+            key = bad_format_key(record.FORMAT or [], self._format_keys)
+            if key is not None:
+                raise InputError(
+                    f"{self.path}: {record.CHROM}:{record.POS}: {key!r} is not a FORMAT key; repair the record"
+                )
+            yield record
 
     def _no_contig(self, region: Region, known: Sequence[str]) -> InputError:
         names = ", ".join(known[:8]) or "none"
@@ -265,7 +276,7 @@ class VcfSource:
         )
 
     def _malformed(self, number: int, rows: list[tuple[int, str, str, str]], error: Exception) -> InputError:
-        found = diagnose(self.path) if self.kind != "bcf" else None
+        found = diagnose(self.path, self._format_keys) if self.kind != "bcf" else None
         if found is not None:
             return InputError(f"{self.path}, {found}; repair or remove the record")
         after = f" (after position {rows[-1][0]})" if rows else ""

@@ -12,11 +12,13 @@ import numpy as np
 from data_prep.errors import InputError
 from data_prep.files import DAMAGED, damaged, iter_text_lines, open_binary
 
-__all__ = ["BodyScan", "contig_ids", "diagnose", "read_header", "scan_body"]
+__all__ = ["BodyScan", "bad_format_key", "contig_ids", "diagnose", "format_keys", "read_header", "scan_body"]
 
 _FIXED = ("#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO", "FORMAT")
 _MAGIC = b"##fileformat=VCF"
 _CONTIG = re.compile(r"[0-9A-Za-z!$%&+./:;?@^_|~-][0-9A-Za-z!#$%&*+./:;=?@^_|~-]*")
+_KEY = re.compile(r"[A-Za-z_][0-9A-Za-z_.]*")
+_START = re.compile(rb"([^\t]*)\t(?:[^\t]*\t){7}([^\t]*)")
 _LONGEST_LINE = 1 << 28
 _GENOTYPE = re.compile(r"(?:\.|\d+)(?:[/|](?:\.|\d+))*")
 
@@ -24,6 +26,11 @@ _GENOTYPE = re.compile(r"(?:\.|\d+)(?:[/|](?:\.|\d+))*")
 def contig_ids(header: str) -> list[str]:
     """Names in the ``##contig`` lines of a header."""
     return re.findall(r"^##contig=<(?:.*?,)?ID=([^,>\n]+)", header, flags=re.MULTILINE)
+
+
+def format_keys(header: str) -> frozenset[str]:
+    """Keys in the ``##FORMAT`` lines of a header."""
+    return frozenset(re.findall(r"^##FORMAT=<(?:.*?,)?ID=([^\s,<>=:;\"]+)", header, flags=re.MULTILINE))
 
 
 def read_header(path: Path) -> list[str]:
@@ -76,19 +83,24 @@ class BodyScan:
     contigs: tuple[str, ...]
 
 
-def scan_body(path: Path) -> BodyScan:
+def scan_body(path: Path, declared: frozenset[str] = frozenset()) -> BodyScan:
     """Read a text VCF once: does it decompress, have its lines as many columns as the header, which contigs has it?
 
     htslib ignores surplus columns, so that a record glued to the next one would pass; one count of tabs and line ends
-    over the whole file finds that at about 0.1 times the cost of parsing. The contigs must be known before cyvcf2
-    reads: where a line is malformed and its contig undeclared, it hands out a half-parsed record, which crashes the
-    interpreter.
+    over the whole file finds that at about 0.1 times the cost of parsing. Two kinds of damage must be found before
+    cyvcf2 reads, because they end the process instead of raising: a FORMAT key that cannot be declared, and a malformed
+    line on an undeclared contig. The caller declares the contigs that the scan returns.
+
+    Args:
+        path: a VCF in text form, plain or gzip.
+        declared: FORMAT keys of the header.
 
     Raises:
         InputError: damaged gzip, a line with another number of columns, or something that is no contig name.
     """
     tabs = lines = 0
     contigs: dict[bytes, None] = {}
+    formats: set[bytes] = set()
     columns: int | None = None
     for text in _whole_lines(path):
         start = 0
@@ -104,13 +116,19 @@ def scan_body(path: Path) -> BodyScan:
         for stop in (np.flatnonzero(data == 10) + start).tolist():
             if stop > begin:
                 lines += 1
-                contigs[text[begin : max(text.find(b"\t", begin, stop), begin)]] = None
+                found = _START.match(text, begin, stop)
+                if found is not None:
+                    contigs[found[1]] = None
+                    formats.add(found[2])
             begin = stop + 1
     names = tuple(name.decode("utf-8", errors="replace") for name in contigs)
-    if tabs != lines * (columns or 0) or not all(_CONTIG.fullmatch(name) for name in names):
-        found = diagnose(path)
-        if found is not None:
-            raise InputError(f"{path}, {found}; repair or remove the record")
+    sound = all(_CONTIG.fullmatch(name) for name in names) and all(
+        bad_format_key(keys.decode("utf-8", errors="replace").split(":"), declared) is None for keys in formats
+    )
+    if tabs != lines * (columns or 0) or not sound:
+        broken = diagnose(path, declared)
+        if broken is not None:
+            raise InputError(f"{path}, {broken}; repair or remove the record")
     return BodyScan(lines, names)
 
 
@@ -134,7 +152,12 @@ def _whole_lines(path: Path) -> Iterator[bytes]:
         yield rest + b"\n"
 
 
-def diagnose(path: Path) -> str | None:
+def bad_format_key(keys: list[str], declared: frozenset[str]) -> str | None:
+    """The first FORMAT key that htslib cannot handle (it ends the process), or ``None``."""
+    return next((key for key in keys if not _KEY.fullmatch(key) and key not in declared), None)
+
+
+def diagnose(path: Path, declared: frozenset[str] = frozenset()) -> str | None:
     """The first data line of a text VCF that is malformed: ``line 17 (22:1000): …``; ``None`` if none is found."""
     expected = 0
     for number, line in iter_text_lines(path):
@@ -143,7 +166,7 @@ def diagnose(path: Path) -> str | None:
         if line.startswith("#CHROM"):
             expected = line.count("\t") + 1
             continue
-        reason = _malformed(line, expected)
+        reason = _malformed(line, expected, declared)
         if reason is not None:
             fields = line.split("\t", 2)
             where = f" ({fields[0][:40]}:{fields[1][:20]})" if len(fields) > 2 else ""
@@ -151,7 +174,7 @@ def diagnose(path: Path) -> str | None:
     return None
 
 
-def _malformed(line: str, expected: int) -> str | None:
+def _malformed(line: str, expected: int, declared: frozenset[str]) -> str | None:
     if not line.strip():
         return "the line is empty"
     fields = line.split("\t")
@@ -164,6 +187,9 @@ def _malformed(line: str, expected: int) -> str | None:
     if not fields[3]:
         return "REF is empty"
     keys = fields[8].split(":")
+    key = bad_format_key(keys, declared)
+    if key is not None:
+        return f"{key[:20]!r} is not a FORMAT key"
     if "GT" in keys:
         k = keys.index("GT")
         for column, field in enumerate(fields[9:], start=10):
