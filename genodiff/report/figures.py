@@ -258,11 +258,11 @@ def run_histogram(runs: Mapping[str, Array]) -> Figure:
 
 @styled
 def training_curve(history: pd.DataFrame) -> Figure:
-    """Loss on training and held-out people by step."""
+    """Loss by step, on training people and on people left out of the fit; the lowest of the latter is marked."""
     figure, axes = canvas(width=WIDE, height=3.4)
     for column, label, colour in (
         ("train_loss", "training people", TRAIN),
-        ("holdout_loss", "held-out people", REAL),
+        ("holdout_loss", "people left out of the fit", REAL),
     ):
         if column in history.columns:
             known = history[["step", column]].dropna()

@@ -109,7 +109,7 @@ def panels(
     yield from _covariance(synthetic, holdout)
     yield from _privacy(curves)
     if history is not None and len(history):
-        alt = "Loss by training step on training people and on held-out people."
+        alt = "Loss by training step on training people and on people left out of the fit."
         yield _panel("training", "training", alt, figures.training_curve(history), wide=True)
 
 

@@ -193,6 +193,12 @@ class Verdict:
     privacy: Aspect
     caution: str
 
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The verdict as text, one line an aspect, and the caution where there is one."""
+        lines = tuple(f"{aspect.name}: {aspect.line}" for aspect in (self.fidelity, self.privacy))
+        return (*lines, self.caution) if self.caution else lines
+
 
 def judge(frame: pd.DataFrame, *, holdout_haplotypes: int, targets: tuple[Target, ...] = TARGETS) -> Verdict:
     """Hold the metrics against the targets.

@@ -43,6 +43,7 @@ def test_all_met() -> None:
     assert verdict.fidelity.line == "8 of 8 checks met."
     assert verdict.privacy.line == "No sign of copying in 6 of 6 checks."
     assert verdict.caution == ""
+    assert verdict.lines == ("Fidelity: 8 of 8 checks met.", "Privacy: No sign of copying in 6 of 6 checks.")
     assert verdict.fidelity.tone == verdict.privacy.tone == "good"
 
 
@@ -122,6 +123,7 @@ def test_small_data_prove_nothing() -> None:
     assert "proves neither" in verdict.caution
     assert "too few to exclude" in verdict.privacy.line
     assert verdict.privacy.tone == "open"
+    assert verdict.lines[-1] == verdict.caution
 
 
 def test_very_small_data_are_not_judged() -> None:
