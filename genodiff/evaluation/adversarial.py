@@ -14,7 +14,11 @@ from genodiff.evaluation.panels import Panel, person_rows
 __all__ = ["DRAWS", "MAX_ROWS", "Adversarial", "GroupDistances", "adversarial_accuracy"]
 
 DRAWS = 25
-"""Random draws a figure is the mean of."""
+"""Random draws a figure is the mean of, where a draw has 1,000 rows; fewer above, never fewer than ``MIN_DRAWS``."""
+
+MIN_DRAWS = 5
+_DRAW_ROWS = 1_100
+_BLOCK_ROWS = 2_048
 
 MAX_ROWS = 4_000
 """Rows of each set, at most: the matrix of their distances has to fit in memory."""
@@ -58,7 +62,7 @@ def adversarial_accuracy(
 
 def _nearest_other(within: NDArray[Any]) -> NDArray[Any]:
     masked = np.array(within)
-    np.fill_diagonal(masked, np.inf)
+    np.fill_diagonal(masked, np.inf if masked.dtype.kind == "f" else np.iinfo(masked.dtype).max)
     return masked.min(axis=1)
 
 
@@ -67,12 +71,12 @@ class GroupDistances:
     """Distances between all rows of several groups of people, from which draws cost next to nothing.
 
     Attributes:
-        matrix: float32 (rows, rows), number of differing alleles.
+        matrix: (rows, rows), number of differing alleles; uint16 where that holds them, for it is read many times.
         people: for each group, by a one-letter name, the places of its people.
         rows_per_person: 2 for haplotypes, 1 for genotypes.
     """
 
-    matrix: NDArray[np.float32]
+    matrix: NDArray[Any]
     people: dict[str, NDArray[np.int64]]
     rows_per_person: int
 
@@ -82,13 +86,32 @@ class GroupDistances:
         rows = np.concatenate([p.filled for p in groups.values()])
         ends = np.cumsum([p.n_people for p in groups.values()])
         people = {name: np.arange(e - p.n_people, e) for (name, p), e in zip(groups.items(), ends, strict=True)}
-        return cls(hamming(rows, rows), people, next(iter(groups.values())).rows_per_person)
+        # Two alleles a site at most.
+        matrix = np.empty((len(rows), len(rows)), dtype=np.uint16 if 2 * rows.shape[1] < 2**16 else np.float32)
+        for i in range(0, len(rows), _BLOCK_ROWS):
+            block = hamming(rows[i : i + _BLOCK_ROWS], rows[i:])
+            matrix[i : i + _BLOCK_ROWS, i:] = block
+            matrix[i:, i : i + _BLOCK_ROWS] = block.T
+        return cls(matrix, people, next(iter(groups.values())).rows_per_person)
+
+    def rows(self, people: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Rows of the matrix that belong to people, by their places."""
+        return person_rows(people, rows_per_person=self.rows_per_person)
+
+    def block(self, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[Any]:
+        """Distances between two sets of people, by their places, (rows of ``a``, rows of ``b``)."""
+        # Rows first: they are contiguous, and what is left to pick columns from is small.
+        return self.matrix[self.rows(a)].take(self.rows(b), axis=1)
+
+    def nearest(self, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Distance of every row of ``a`` to the closest row of ``b``, people by their places."""
+        return self.block(a, b).min(axis=1).astype(np.float32)
 
     def accuracy(self, real: NDArray[np.int64], synthetic: NDArray[np.int64]) -> Adversarial:
         """Adversarial accuracy between two sets of people, by their places; the sets must not overlap."""
-        a, b = (person_rows(p, rows_per_person=self.rows_per_person) for p in (real, synthetic))
-        m = self.matrix
-        return adversarial_accuracy(m[np.ix_(a, b)], m[np.ix_(a, a)], m[np.ix_(b, b)])
+        return adversarial_accuracy(
+            self.block(real, synthetic), self.block(real, real), self.block(synthetic, synthetic)
+        )
 
     def mean_accuracy(self, pair: tuple[str, str], n: int, generator: np.random.Generator) -> Adversarial:
         """Mean adversarial accuracy over draws of ``n`` people from each of two groups.
@@ -101,8 +124,10 @@ class GroupDistances:
         """
         real, synthetic = (np.concatenate([self.people[name] for name in names]) for names in pair)
         same = pair[0] == pair[1]
-        # Drawing everybody leaves nothing to chance.
-        draws = 1 if not same and n == len(real) == len(synthetic) else DRAWS
+        # Large draws vary little and cost much; drawing everybody leaves nothing to chance.
+        draws = int(np.clip(DRAWS * _DRAW_ROWS // max(n * self.rows_per_person, 1), MIN_DRAWS, DRAWS))
+        if not same and n == len(real) == len(synthetic):
+            draws = 1
         found = []
         for _ in range(draws):
             if same:

@@ -12,7 +12,7 @@ from scipy.special import gammaln
 from genodiff.evaluation.adversarial import DRAWS, MAX_ROWS, GroupDistances
 from genodiff.evaluation.classifier import auc
 from genodiff.evaluation.copying import longest_shared_runs
-from genodiff.evaluation.distances import hamming, nearest
+from genodiff.evaluation.distances import nearest
 from genodiff.evaluation.panels import Comparison, Panel, person_rows
 from genodiff.evaluation.results import Curve, FamilyResult, Metric
 
@@ -23,6 +23,7 @@ __all__ = [
     "expected_maximum",
     "expected_unique_share",
     "family",
+    "group_distances",
     "nearest_distances",
 ]
 
@@ -44,18 +45,29 @@ class NearestDistances:
     holdout_to_synthetic: NDArray[np.float32]
 
 
-def nearest_distances(comparison: Comparison) -> NearestDistances:
+def nearest_distances(comparison: Comparison, groups: GroupDistances | None = None) -> NearestDistances:
     """Distances to the closest row between all synthetic, all training and all held-out people.
 
     Missing calls are taken as the commonest state of the site.
+
+    Args:
+        comparison: the three sets of people.
+        groups: distances between them, if known already (:func:`group_distances`).
     """
-    s, r, t = (p.filled for p in (comparison.synthetic_all, comparison.train_all, comparison.holdout))
-    return NearestDistances(
-        synthetic_to_train=nearest(s, r),
-        holdout_to_train=nearest(t, r),
-        train_to_synthetic=nearest(r, s),
-        holdout_to_synthetic=nearest(t, s),
-    )
+    panels = {"s": comparison.synthetic_all, "r": comparison.train_all, "t": comparison.holdout}
+    wanted = (("s", "r"), ("t", "r"), ("r", "s"), ("t", "s"))
+    if groups is not None and all(len(groups.people[k]) == p.n_people for k, p in panels.items()):
+        found = [groups.nearest(groups.people[a], groups.people[b]) for a, b in wanted]
+    else:
+        found = [nearest(panels[a].filled, panels[b].filled) for a, b in wanted]
+    return NearestDistances(*found)
+
+
+def group_distances(comparison: Comparison) -> GroupDistances:
+    """Distances between held-out (``t``), synthetic (``s``) and training people (``r``), at most 4,000 rows of each."""
+    limit = MAX_ROWS // comparison.holdout.rows_per_person
+    panels = {"t": comparison.holdout, "s": comparison.synthetic_all, "r": comparison.train_all}
+    return GroupDistances.of({k: p.draw(limit, comparison.generator(f"distances {k}")) for k, p in panels.items()})
 
 
 def copied_runs(panel: Panel, source: Panel) -> NDArray[np.int64]:
@@ -101,35 +113,26 @@ def expected_unique_share(rows: NDArray[np.int8], size: int) -> float:
     return float((1 - missed).sum() / size)
 
 
-def _adversarial_metrics(comparison: Comparison) -> list[Metric]:
+def _adversarial_metrics(comparison: Comparison, distance: GroupDistances) -> list[Metric]:
     """AA of S against T, and its loss against R, with real people in their places as floors."""
-    limit = MAX_ROWS // comparison.holdout.rows_per_person
-    t, s, r = (
-        p.draw(limit, comparison.generator(f"adversarial {name}"))
-        for name, p in (
-            ("holdout", comparison.holdout),
-            ("synthetic", comparison.synthetic_all),
-            ("train", comparison.train_all),
-        )
-    )
-    distance = GroupDistances.of({"t": t, "s": s, "r": r})
+    t, s, r = (len(distance.people[k]) for k in "tsr")
     generator = comparison.generator("adversarial accuracy")
 
-    n = min(t.n_people, s.n_people, r.n_people)
+    n = min(t, s, r)
     value = distance.mean_accuracy(("t", "s"), n, generator)
     floor = distance.mean_accuracy(("t", "r"), n, generator)
-    n_leak = min(s.n_people, r.n_people)
+    n_leak = min(s, r)
     leak = distance.mean_accuracy(("r", "s"), n_leak, generator).mean
     matched = distance.mean_accuracy(("r", "s"), n, generator).mean
 
-    n_real = min(n, (t.n_people + r.n_people) // 2)
-    n_real_leak = min(n_leak, (t.n_people + r.n_people) // 2)
+    n_real = min(n, (t + r) // 2)
+    n_real_leak = min(n_leak, (t + r) // 2)
     real = [distance.mean_accuracy(("tr", "tr"), k, generator).mean for k in (n_real, n_real_leak)]
-    half = t.n_people // 2
+    half = t // 2
     unseen = distance.mean_accuracy(("t", "t"), half, generator).mean if half > 1 else float("nan")
     seen = distance.mean_accuracy(("r", "t"), half, generator).mean if half > 1 else float("nan")
 
-    per, unit = t.rows_per_person, f"share ({comparison.row_name})"
+    per, unit = distance.rows_per_person, f"share ({comparison.row_name})"
     return [
         Metric("privacy", "aa_truth", value.truth, floor.truth, n * per, unit),
         Metric("privacy", "aa_syn", value.syn, floor.syn, n * per, unit),
@@ -138,21 +141,20 @@ def _adversarial_metrics(comparison: Comparison) -> list[Metric]:
     ]
 
 
-def _membership_floor(comparison: Comparison) -> float:
+def _membership_floor(comparison: Comparison, distance: GroupDistances) -> float:
     """AUC with one half of T as the synthetic people and the other as non-members; mean over draws."""
-    t, r = comparison.holdout, comparison.train_all
-    if t.n_people < 4:
+    people, members = distance.people["t"], distance.people["r"]
+    if len(people) < 4:
         return float("nan")
     generator = comparison.generator("membership_auc")
-    limit = MAX_ROWS // t.rows_per_person
-    t, r = t.draw(limit, generator), r.draw(limit, generator)
-    within, between = hamming(t.filled, t.filled), hamming(r.filled, t.filled)
+    between, within = distance.block(members, people), distance.block(people, people)
     found = []
     for _ in range(DRAWS):
-        order = generator.permutation(t.n_people)
-        stand_in, unseen = (person_rows(p, rows_per_person=t.rows_per_person) for p in np.array_split(order, 2))
-        members, others = between[:, stand_in].min(axis=1), within[np.ix_(unseen, stand_in)].min(axis=1)
-        found.append(auc(-members, -others))
+        halves = np.array_split(generator.permutation(len(people)), 2)
+        stand_in, unseen = (person_rows(p, rows_per_person=distance.rows_per_person) for p in halves)
+        inside = between.take(stand_in, axis=1).min(axis=1).astype(float)
+        outside = within[np.ix_(unseen, stand_in)].min(axis=1).astype(float)
+        found.append(auc(-inside, -outside))
     return float(np.mean(found))
 
 
@@ -182,13 +184,14 @@ def family(comparison: Comparison) -> FamilyResult:
     """
     holdout, synthetic, train = comparison.holdout, comparison.synthetic_all, comparison.train_all
     rows = comparison.row_name
-    metrics = _adversarial_metrics(comparison)
+    groups = group_distances(comparison)
+    metrics = _adversarial_metrics(comparison, groups)
 
-    distance = nearest_distances(comparison)
+    distance = nearest_distances(comparison, groups)
     attack = auc(-distance.train_to_synthetic, -distance.holdout_to_synthetic)
     n_attacked = train.n_rows + holdout.n_rows
     metrics.append(
-        Metric("privacy", "membership_auc", attack, _membership_floor(comparison), n_attacked, f"AUC ({rows})")
+        Metric("privacy", "membership_auc", attack, _membership_floor(comparison, groups), n_attacked, f"AUC ({rows})")
     )
 
     run_s, run_t = copied_runs(synthetic, train), copied_runs(holdout, train)

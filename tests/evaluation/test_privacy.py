@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_prep.variants import VariantTable
 from genodiff.evaluation import privacy
 from genodiff.evaluation.adversarial import GroupDistances, adversarial_accuracy
 from genodiff.evaluation.copying import longest_shared_runs
 from genodiff.evaluation.distances import hamming, nearest
-from genodiff.evaluation.panels import Panel
+from genodiff.evaluation.panels import Panel, align
 
 RNG = np.random.default_rng(13)
 
@@ -133,3 +134,13 @@ def test_copies_are_found() -> None:
     source = panel_of(rows_of(20, 60))
     judged = panel_of(np.concatenate([source.rows[[3, 8]], rows_of(4, 60)]))
     assert privacy.copies(judged, source).tolist() == [True, True, False, False, False, False]
+
+
+def test_nearest_distances_do_not_depend_on_the_way_they_are_found(trio: dict[str, VariantTable]) -> None:
+    comparison = align(trio["synthetic"], train=trio["train"], holdout=trio["holdout"])
+    groups = privacy.group_distances(comparison)
+    direct, known = privacy.nearest_distances(comparison), privacy.nearest_distances(comparison, groups)
+    for name in ("synthetic_to_train", "holdout_to_train", "train_to_synthetic", "holdout_to_synthetic"):
+        np.testing.assert_array_equal(getattr(direct, name), getattr(known, name))
+    everyone = np.concatenate([p.filled for p in (comparison.holdout, comparison.synthetic_all, comparison.train_all)])
+    np.testing.assert_array_equal(groups.matrix, hamming(everyone, everyone))
