@@ -6,12 +6,13 @@ therefore opened here first, and a file that cannot be read to its end is refuse
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 from isal import igzip, isal_zlib
 
@@ -84,11 +85,23 @@ def sniff(path: Path) -> FileKind:
     return "bgzf" if bgzf else "gzip"
 
 
-def open_binary(path: Path) -> io.BufferedIOBase:
-    """The decompressed bytes of a plain, gzip or BGZF file."""
+@contextlib.contextmanager
+def open_binary(path: Path, offset: int = 0) -> Iterator[IO[bytes]]:
+    """The decompressed bytes of a plain, gzip or BGZF file.
+
+    Args:
+        path: the file.
+        offset: where to begin in the compressed file; a gzip member (a BGZF block) must begin there.
+    """
     with path.open("rb") as handle:
         compressed = handle.read(2) == b"\x1f\x8b"
-    return igzip.open(path, "rb") if compressed else path.open("rb")
+        handle.seek(offset)
+        if not compressed:
+            yield handle
+            return
+        with igzip.IGzipFile(fileobj=handle, mode="rb") as stream:
+            # IGzipFile reads lines byte by byte; the buffer makes them cheap.
+            yield io.BufferedReader(stream, 1 << 16)
 
 
 def check_whole(path: Path, kind: FileKind) -> None:

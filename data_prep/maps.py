@@ -131,7 +131,7 @@ def read_map(path: str | os.PathLike[str], contig: str | None = None) -> Genetic
             raise InputError(
                 f"{path}, line {number}: expected at least {width + 1} columns with numbers for position and cM"
             ) from None
-        if not math.isfinite(cm) or place != round(place) or not 0 <= place < 2**62:
+        if not math.isfinite(cm) or not 0 <= place < 2**53 or not place.is_integer():
             raise InputError(
                 f"{path}, line {number}: position {fields[position_at]} or cM {fields[cm_at]} is not usable"
             )

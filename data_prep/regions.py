@@ -10,9 +10,7 @@ from data_prep.errors import InputError
 
 __all__ = ["Region"]
 
-_PATTERN = re.compile(
-    r"(?P<contig>[^\s:]+(?::[^\s:]*[^\s:\d,-][^\s:]*)*)(?::(?P<start>[\d,]+)(?P<dash>-(?P<end>[\d,]*))?)?"
-)
+_PATTERN = re.compile(r"(?P<contig>[^\s:]+)(?::(?P<start>[\d,]+)(?P<dash>-(?P<end>[\d,]*))?)?")
 _LAST = (1 << 31) - 2
 """The largest position that an index can hold."""
 

@@ -24,7 +24,8 @@ from data_prep.errors import InputError
 from data_prep.files import FileKind, check_whole, require_file, sniff
 from data_prep.filters import Tally
 from data_prep.regions import Region
-from data_prep.vcf_check import bad_format_key, contig_ids, diagnose, format_keys, read_header, scan_body
+from data_prep.tabix import contig_offsets, usable_index
+from data_prep.vcf_check import contig_ids, diagnose, format_keys, read_header, scan_body, scan_region
 from data_prep.vcf_write import VcfWriter, write_vcf
 
 __all__ = ["SiteBlock", "VcfSource", "VcfWriter", "write_vcf"]
@@ -97,6 +98,10 @@ class VcfSource:
             ) from error
         if not names:
             raise InputError(f"{self.path} has no samples: give a file with genotypes")
+        if self.kind != "bcf" and len(names) != len(self._names):
+            raise InputError(
+                f"{self.path}: the column line names {len(self._names)} samples but htslib finds {len(names)}"
+            )
         if len(set(names)) < len(names):
             twice = next(n for n in names if names.count(n) > 1)
             raise InputError(
@@ -130,23 +135,44 @@ class VcfSource:
             raise InputError(f"{self.path}: sample {twice!r} is requested twice")
         return chosen
 
-    def _indexed(self) -> bool:
-        """Whether an index lies beside the file that is not older than it."""
-        if self.kind not in ("bgzf", "bcf"):
-            return False
-        for suffix in (".csi",) if self.kind == "bcf" else (".tbi", ".csi"):
-            index = Path(f"{self.path}{suffix}")
-            if index.is_file() and index.stat().st_mtime >= self.path.stat().st_mtime:
-                return True
-        return False
+    def _indexed(self, region: Region) -> Iterator[Any] | None:
+        """The records of a region through a tabix index; ``None`` where there is none to rely on."""
+        index = usable_index(self.path) if self.kind == "bgzf" else None
+        offsets = None if index is None else contig_offsets(index)
+        if offsets is None:
+            return None
+        contig = region.match(list(offsets))
+        if contig is None:
+            raise self._no_contig(region, list(offsets))
+        windows = offsets[contig]
+        if not len(windows):
+            return iter(())
+        count = scan_region(
+            self.path,
+            region,
+            contig,
+            offset=int(windows[min((region.start - 1) >> 14, len(windows) - 1)]),
+            n_samples=len(self._names),
+            declared=self._format_keys,
+        )
+        self.n_records = count
+        return self._counted(self._vcf(region.query(contig)), region, count)
+
+    def _counted(self, records: Iterator[Any], region: Region, count: int) -> Iterator[Any]:
+        seen = 0
+        for record in records:
+            seen += region.holds(record.CHROM, record.POS)
+            yield record
+        if seen != count:
+            raise InputError(
+                f"{self.path}: {seen:,} of {count:,} records of the region are found through the index: "
+                "index the file again with 'bcftools index -f -t'"
+            )
 
     def _records(self, region: Region | None) -> Iterator[Any]:
-        if region is not None and self._indexed():
-            known = list(self._vcf.seqnames)
-            contig = region.match(known)
-            if contig is None:
-                raise self._no_contig(region, known)
-            return self._checked(self._vcf(region.query(contig)))
+        records = None if region is None else self._indexed(region)
+        if records is not None:
+            return records
         if self.kind != "bcf":
             scan = scan_body(self.path, self._format_keys)
             self.n_records = scan.n_lines
@@ -159,16 +185,6 @@ class VcfSource:
                 if name not in declared:
                     self._vcf.add_to_header(f"##contig=<ID={name}>")
         return iter(self._vcf)
-
-    def _checked(self, records: Iterator[Any]) -> Iterator[Any]:
-        """Records of a region, which no scan has seen: a FORMAT key that ends the process is found here."""
-        for record in records:
-            key = bad_format_key(record.FORMAT or [], self._format_keys)
-            if key is not None:
-                raise InputError(
-                    f"{self.path}: {record.CHROM}:{record.POS}: {key!r} is not a FORMAT key; repair the record"
-                )
-            yield record
 
     def _no_contig(self, region: Region, known: Sequence[str]) -> InputError:
         names = ", ".join(known[:8]) or "none"

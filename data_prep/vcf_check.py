@@ -11,14 +11,25 @@ import numpy as np
 
 from data_prep.errors import InputError
 from data_prep.files import DAMAGED, damaged, iter_text_lines, open_binary
+from data_prep.regions import Region
 
-__all__ = ["BodyScan", "bad_format_key", "contig_ids", "diagnose", "format_keys", "read_header", "scan_body"]
+__all__ = [
+    "BodyScan",
+    "bad_format_key",
+    "contig_ids",
+    "diagnose",
+    "format_keys",
+    "read_header",
+    "scan_body",
+    "scan_region",
+]
 
 _FIXED = ("#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO", "FORMAT")
 _MAGIC = b"##fileformat=VCF"
 _CONTIG = re.compile(r"[0-9A-Za-z!$%&+./:;?@^_|~-][0-9A-Za-z!#$%&*+./:;=?@^_|~-]*")
 _KEY = re.compile(r"[A-Za-z_][0-9A-Za-z_.]*")
-_START = re.compile(rb"([^\t]*)\t(?:[^\t]*\t){7}([^\t]*)")
+_START = re.compile(rb"([^\t]*)\t([^\t]*)\t(?:[^\t]*\t){6}([^\t]*)")
+"""Contig, position and FORMAT at the start of a line."""
 _LONGEST_LINE = 1 << 28
 _GENOTYPE = re.compile(r"(?:\.|\d+)(?:[/|](?:\.|\d+))*")
 
@@ -47,6 +58,8 @@ def read_header(path: Path) -> list[str]:
     if start != _MAGIC:
         raise InputError(f"{path} is not a VCF or BCF file: it must start with '{_MAGIC.decode()}'")
     for number, line in iter_text_lines(path):
+        if "\x00" in line:
+            raise InputError(f"{path}, line {number}: the header holds a zero byte; the file is damaged")
         if line.startswith("##"):
             continue
         names = line.split("\t")
@@ -119,7 +132,7 @@ def scan_body(path: Path, declared: frozenset[str] = frozenset()) -> BodyScan:
                 found = _START.match(text, begin, stop)
                 if found is not None:
                     contigs[found[1]] = None
-                    formats.add(found[2])
+                    formats.add(found[3])
             begin = stop + 1
     names = tuple(name.decode("utf-8", errors="replace") for name in contigs)
     sound = all(_CONTIG.fullmatch(name) for name in names) and all(
@@ -132,12 +145,70 @@ def scan_body(path: Path, declared: frozenset[str] = frozenset()) -> BodyScan:
     return BodyScan(lines, names)
 
 
-def _whole_lines(path: Path) -> Iterator[bytes]:
-    """Pieces of a file, some MB each, that end with a line; a line end is added to the last line if it has none."""
+def scan_region(
+    path: Path, region: Region, contig: str, *, offset: int, n_samples: int, declared: frozenset[str]
+) -> int:
+    """The same checks on the lines of a region in an indexed BGZF file.
+
+    htslib's iterator ends silently at a damaged block; the number of lines tells whether it saw all of them.
+
+    Args:
+        path: the BGZF file.
+        region: where to look.
+        contig: its name in the file.
+        offset: BGZF virtual offset at or before the first record of the region.
+        n_samples: people in the header.
+        declared: FORMAT keys of the header.
+
+    Returns:
+        Number of records whose position lies in the region.
+
+    Raises:
+        InputError: damaged gzip or a malformed line.
+    """
+    count = 0
+    name = contig.encode()
+    for text in _whole_lines(path, offset=offset):
+        begin = 0
+        while begin < len(text):
+            stop = text.index(b"\n", begin)
+            found = _START.match(text, begin, stop)
+            inside = True
+            if found is not None and found[2].isdigit() and found[1] == name:
+                position = int(found[2])
+                if position > region.end:
+                    return count
+                inside = position >= region.start
+            elif text.startswith(b"#", begin) or (found is not None and found[1] != name and not count):
+                inside = False
+            elif found is not None and found[1] != name:
+                return count
+            if inside and stop > begin:
+                line = text[begin:stop]
+                tabs = np.count_nonzero(np.frombuffer(line, dtype=np.uint8) == 9)
+                keys = found[3].decode("utf-8", errors="replace").split(":") if found is not None else [""]
+                if tabs != n_samples + 8 or bad_format_key(keys, declared) is not None:
+                    fields = line.decode("utf-8", errors="replace")
+                    reason = _malformed(fields, n_samples + 9, declared) or "it is malformed"
+                    where = ":".join(fields.split("\t")[:2])[:60]
+                    raise InputError(f"{path}, record {where}: {reason}; repair or remove the record")
+                count += 1
+            begin = stop + 1
+    return count
+
+
+def _whole_lines(path: Path, *, offset: int = 0) -> Iterator[bytes]:
+    """Pieces of a file, some MB each, that end with a line; a line end is added to the last line if it has none.
+
+    Args:
+        path: the file.
+        offset: BGZF virtual offset of a line to begin with: compressed offset · 2¹⁶ + offset in the block.
+    """
     rest = b""
     try:
-        with open_binary(path) as stream:
-            while chunk := stream.read(1 << 22):
+        with open_binary(path, offset >> 16) as stream:
+            stream.read(offset & 0xFFFF)
+            while chunk := stream.read(1 << 22 if not offset else 1 << 18):
                 cut = chunk.rfind(b"\n") + 1
                 if cut:
                     yield rest + chunk[:cut]
