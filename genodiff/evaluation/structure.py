@@ -190,76 +190,87 @@ def _matched(
     return points[person_rows(people, rows_per_person=panel.rows_per_person)]
 
 
-def _pca_metrics(comparison: Comparison) -> tuple[list[Metric], pd.DataFrame]:
+def _pca_distance(comparison: Comparison, model: PcaModel) -> Metric:
+    """2-Wasserstein distance in the first components, in units of the spread along the first."""
     holdout = comparison.holdout
-    fitted = holdout.draw(FIT_ROWS // holdout.rows_per_person, comparison.generator("pca fit"))
-    model = fit_pca(fitted.rows)
-    points_t = model.project(holdout.rows)
-    judged = (comparison.synthetic, comparison.train)
-    points = [model.project(p.rows) for p in judged]
     per = holdout.rows_per_person
-    smallest = min(holdout.n_rows, comparison.synthetic.n_rows)
-
-    n_w2 = min(smallest, W2_ROWS) // per * per
-    n_manifold = min(smallest, MANIFOLD_ROWS) // per * per
-    w2, manifold = [], []
-    for panel, x in zip(judged, points, strict=True):
+    n = min(holdout.n_rows, comparison.synthetic.n_rows, W2_ROWS) // per * per
+    points_t = model.project(holdout.rows)[:, :W2_COMPONENTS]
+    found = []
+    for panel in (comparison.synthetic, comparison.train):
+        points = model.project(panel.rows)[:, :W2_COMPONENTS]
         generator = comparison.generator("pca_w2")
-        w2.append(
-            np.mean(
-                [
-                    wasserstein2(
-                        _matched(panel, x[:, :W2_COMPONENTS], rows=n_w2, generator=generator),
-                        _matched(holdout, points_t[:, :W2_COMPONENTS], rows=n_w2, generator=generator),
-                    )
-                    for _ in range(W2_DRAWS)
-                ]
+        distances = [
+            wasserstein2(
+                _matched(panel, points, rows=n, generator=generator),
+                _matched(holdout, points_t, rows=n, generator=generator),
             )
-            / model.sd[0]
-        )
-        generator = comparison.generator("manifold")
-        manifold.append(
-            np.mean(
-                [
-                    precision_recall(
-                        _matched(panel, x, rows=n_manifold, generator=generator),
-                        _matched(holdout, points_t, rows=n_manifold, generator=generator),
-                    )
-                    for _ in range(MANIFOLD_DRAWS)
-                ],
-                axis=0,
-            )
-        )
-    rows = comparison.row_name
-    metrics = [
-        Metric("structure", "pca_w2", float(w2[0]), float(w2[1]), n_w2, f"sd of PC1 ({rows})"),
-        Metric("structure", "precision", float(manifold[0][0]), float(manifold[1][0]), n_manifold, f"share ({rows})"),
-        Metric("structure", "recall", float(manifold[0][1]), float(manifold[1][1]), n_manifold, f"share ({rows})"),
-    ]
+            for _ in range(W2_DRAWS)
+        ]
+        found.append(float(np.mean(distances)) / float(model.sd[0]))
+    return Metric("structure", "pca_w2", found[0], found[1], n, f"sd of PC1 ({comparison.row_name})")
+
+
+def _manifold(comparison: Comparison) -> tuple[Metric, Metric]:
+    """Precision and recall, in components of one half of T against the other half.
+
+    Components spread the rows they are fitted on farther than any new row; were the reference rows those, nobody else
+    could reach them, and where sites far outnumber people even real people would have no recall.
+    """
+    holdout, judged = comparison.holdout, (comparison.synthetic, comparison.train)
+    generator = comparison.generator("manifold")
+    n = min(holdout.n_people // 2, comparison.synthetic.n_people, MANIFOLD_ROWS // holdout.rows_per_person)
+    found = []
+    for _ in range(MANIFOLD_DRAWS):
+        order = generator.permutation(holdout.n_people)
+        model = fit_pca(holdout.people(order[n:][: FIT_ROWS // holdout.rows_per_person]).rows)
+        reference = model.project(holdout.people(order[:n]).rows)
+        # The same draw for S and R: what they differ by is then theirs and not the draw's.
+        seed = int(generator.integers(2**63))
+        drawn = [model.project(p.draw(n, np.random.default_rng(seed)).rows) for p in judged]
+        found.append([precision_recall(points, reference) for points in drawn])
+    (precision, recall), (precision_floor, recall_floor) = np.mean(found, axis=0)
+    rows, unit = n * holdout.rows_per_person, f"share ({comparison.row_name})"
+    return (
+        Metric("structure", "precision", float(precision), float(precision_floor), rows, unit),
+        Metric("structure", "recall", float(recall), float(recall_floor), rows, unit),
+    )
+
+
+def _coordinates(comparison: Comparison, model: PcaModel) -> pd.DataFrame:
+    """Components of every row of T, S and R, for the figure."""
     frames = []
-    for name, panel, x in zip(("holdout", "synthetic", "train"), (holdout, *judged), (points_t, *points), strict=True):
-        shown = x[:, :W2_COMPONENTS]
+    for name in ("holdout", "synthetic", "train"):
+        panel: Panel = getattr(comparison, name)
+        shown = model.project(panel.rows)[:, :W2_COMPONENTS]
         frame = pd.DataFrame(shown, columns=[f"PC{k + 1}" for k in range(shown.shape[1])])
         labels = np.full(panel.n_people, "", dtype=object) if panel.labels is None else panel.labels
-        frame.insert(0, "label", np.repeat(labels, per))
+        frame.insert(0, "label", np.repeat(labels, panel.rows_per_person))
         frame.insert(0, "set", name)
         frames.append(frame)
-    return metrics, pd.concat(frames, ignore_index=True)
+    return pd.concat(frames, ignore_index=True)
 
 
 def family(comparison: Comparison) -> FamilyResult:
     """Population structure of S against T, with R in the place of S as the floor.
 
-    Metrics: ``pca_w2`` (principal components of T, exact 2-Wasserstein distance in the first 6, in standard deviations
-    of the first; mean over 5 draws of at most 1,000 rows); ``precision``, ``recall`` (5 neighbours, 20 components, mean
-    over 5 draws); ``f_is``, ``heterozygosity`` and their value on T (``_holdout``); ``f_st`` (Hudson, S against T);
-    ``population_f_st_mae`` (F_ST between every two populations, mean absolute difference S against T, where labels
-    exist); ``c2st_auc`` (random forest, T against S, see :mod:`genodiff.evaluation.classifier`).
+    Metrics:
+
+    * ``pca_w2``: principal components of T, exact 2-Wasserstein distance in the first 6, in standard deviations of the
+      first; mean over 5 draws of at most 1,000 rows.
+    * ``precision``, ``recall``: 5 neighbours, 20 components of one half of T, the other half as the reference; mean
+      over 5 draws.
+    * ``f_is``, ``heterozygosity``, and their values on T (``_holdout``).
+    * ``f_st``: Hudson, S against T. ``population_f_st_mae``: F_ST between every two populations, mean absolute
+      difference of S from T, where labels exist.
+    * ``c2st_auc``: random forest, T against S (:mod:`genodiff.evaluation.classifier`).
 
     Curves: ``pca``, a data frame with ``set`` (holdout, synthetic, train), ``label`` and ``PC1`` … ``PC6``.
     """
     holdout, synthetic, train = comparison.holdout, comparison.synthetic, comparison.train
-    metrics, coordinates = _pca_metrics(comparison)
+    holdout_fit = holdout.draw(FIT_ROWS // holdout.rows_per_person, comparison.generator("pca fit"))
+    model = fit_pca(holdout_fit.rows, components=W2_COMPONENTS)
+    metrics = [_pca_distance(comparison, model), *_manifold(comparison)]
 
     people, sites = synthetic.n_people, comparison.n_sites
     f_is, het = (
@@ -291,4 +302,4 @@ def family(comparison: Comparison) -> FamilyResult:
     metrics.append(
         Metric("structure", "c2st_auc", auc[0].auc, auc[1].auc, auc[0].n_rows, f"AUC ({comparison.row_name})")
     )
-    return FamilyResult(tuple(metrics), {"pca": coordinates})
+    return FamilyResult(tuple(metrics), {"pca": _coordinates(comparison, model)})
