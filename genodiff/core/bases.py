@@ -13,7 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-__all__ = ["PCA", "Basis", "BlockPCA", "Identity", "shrunk_eigh"]
+__all__ = ["PCA", "Basis", "BlockPCA", "Identity", "full_precision", "shrunk_eigh"]
+
+
+def full_precision(x: Tensor) -> torch.autocast:
+    """Switches mixed precision off: closed forms subtract nearly equal numbers, which bfloat16 cannot tell apart."""
+    return torch.autocast(x.device.type, enabled=False)
 
 
 class Basis(nn.Module):
@@ -78,6 +83,8 @@ class BlockPCA(Basis):
         blocks: orthogonal matrices (d_b, d_b), columns = modes, in the order of the coordinates.
     """
 
+    flat: Tensor
+
     def __init__(self, blocks: Sequence[Tensor]) -> None:
         super().__init__()
         sizes = [q.shape[0] for q in blocks]
@@ -101,25 +108,27 @@ class BlockPCA(Basis):
     def analysis(self, x: Tensor) -> Tensor:
         """Block-wise ``Q_bᵀ x_b``."""
         parts = x.split(np.diff(self.bounds).tolist(), dim=-1)
-        return torch.cat([p @ q for p, q in zip(parts, self.blocks(), strict=True)], dim=-1)
+        with full_precision(x):
+            return torch.cat([p @ q for p, q in zip(parts, self.blocks(), strict=True)], dim=-1)
 
     def synthesis(self, c: Tensor) -> Tensor:
         """Block-wise ``Q_b c_b``."""
         parts = c.split(np.diff(self.bounds).tolist(), dim=-1)
-        return torch.cat([p @ q.T for p, q in zip(parts, self.blocks(), strict=True)], dim=-1)
+        with full_precision(c):
+            return torch.cat([p @ q.T for p, q in zip(parts, self.blocks(), strict=True)], dim=-1)
 
     def diagonal(self, v: Tensor) -> Tensor:
         """Block-wise ``Σ_i Q_ji² v_i``."""
         parts = v.split(np.diff(self.bounds).tolist(), dim=-1)
-        return torch.cat([p @ q.square().T for p, q in zip(parts, self.blocks(), strict=True)], dim=-1)
+        with full_precision(v):
+            return torch.cat([p @ q.square().T for p, q in zip(parts, self.blocks(), strict=True)], dim=-1)
 
     def restrict(self, first: int, last: int) -> BlockPCA:
         """The basis of the coordinates in blocks first … last − 1."""
         return BlockPCA(self.blocks()[first:last])
 
-    @classmethod
+    @staticmethod
     def from_data(
-        cls,
         x: Tensor,
         bounds: Sequence[int],
         *,
@@ -144,7 +153,7 @@ class BlockPCA(Basis):
             variance, q = shrunk_eigh(x[:, lo:hi], floor=floor)
             vectors.append(q.to(dtype))
             spectra.append(variance)
-        return cls(vectors), torch.cat(spectra)
+        return BlockPCA(vectors), torch.cat(spectra)
 
 
 class PCA(BlockPCA):

@@ -17,6 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from genodiff.core.bases import full_precision
 from genodiff.core.processes import LinearDiffusion
 
 __all__ = ["AnchorCovariance", "Denoiser", "GaussianMixture", "GaussianMixtureDenoiser", "ResidualDenoiser", "terminal"]
@@ -175,8 +176,9 @@ class GaussianMixtureDenoiser(Denoiser):
     def _responsibility(self, z: Tensor, m: Tensor, total: Tensor) -> Tensor:
         nu = self.prior.modal_means()
         # ‖z − mν‖²/total expanded, so that (B, K, d) is never formed; the common ‖z‖² term drops out.
-        cross = (z * m / total) @ nu.T
-        own = (m.square() / total) @ nu.square().T
+        with full_precision(z):
+            cross = (z * m / total) @ nu.T
+            own = (m.square() / total) @ nu.square().T
         return torch.softmax(self.prior.weights.log() + cross - 0.5 * own, dim=-1)
 
     def posterior(self, x_t: Tensor, t: Tensor, *, component: Tensor | None = None) -> GaussianPosterior:
@@ -194,7 +196,8 @@ class GaussianMixtureDenoiser(Denoiser):
         nu = prior.modal_means()
         if component is None:
             r = self._responsibility(z, m, total)
-            expected = r @ nu
+            with full_precision(z):
+                expected = r @ nu
         else:
             r = torch.nn.functional.one_hot(component, prior.n_components).to(z.dtype)
             expected = nu[component]
@@ -222,7 +225,8 @@ class GaussianMixtureDenoiser(Denoiser):
         m, s2 = process.mean_coefficient(t), process.variance(t)
         total = m.square() * prior.modal_variance + s2
         nu = prior.modal_means()
-        expected = nu[component] if component is not None else self._responsibility(z, m, total) @ nu
+        with full_precision(z):
+            expected = nu[component] if component is not None else self._responsibility(z, m, total) @ nu
         d_z = expected + m * prior.modal_variance / total * (z - m * expected)
         return process.mean + process.basis.synthesis(d_z)
 

@@ -97,10 +97,10 @@ class LinearDiffusion(nn.Module):
         super().__init__()
         if rates.shape != (basis.dim,) or mean.shape != (basis.dim,):
             raise ValueError(f"rates and mean must have shape ({basis.dim},), got {rates.shape} and {mean.shape}")
-        if (rates > 0).any():
-            i = int(rates.argmax())
-            raise ValueError(f"rate {float(rates[i])} of mode {i} is positive: the process would explode")
-        if beta <= 0 or not math.isfinite(horizon) or horizon <= 0:
+        if not (rates <= 0).all():
+            i = int((~(rates <= 0)).nonzero()[0])
+            raise ValueError(f"rate {float(rates[i])} of mode {i} is not <= 0: the process would explode")
+        if not beta > 0 or not math.isfinite(horizon) or horizon <= 0:
             raise ValueError(f"expected beta > 0 and a finite horizon > 0, got beta={beta}, horizon={horizon}")
         self.basis = basis
         self.beta = beta
@@ -189,9 +189,9 @@ def gou_rates(spectrum: Tensor, *, a: float, b: float = 0.5) -> Tensor:
     """
     if not 0 < a <= 1:
         raise ValueError(f"a must lie in (0, 1], got {a}: with a = 0 the leading mode has no stationary law")
-    if b <= 0:
+    if not b > 0:
         raise ValueError(f"b must be positive, got {b}")
-    if (spectrum < 0).any() or spectrum.max() <= 0:
+    if not (spectrum >= 0).all() or spectrum.max() <= 0:
         raise ValueError("spectrum must be non-negative with a positive maximum")
     return -b * (a + (1 - a) * (1 - spectrum / spectrum.max()))
 

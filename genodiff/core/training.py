@@ -87,16 +87,20 @@ class Workers:
             raise ValueError(f"batch of {n} cannot be shared evenly by {self.world} workers")
         return slice(self.rank * n // self.world, (self.rank + 1) * n // self.world)
 
-    def average(self, parameters: list[nn.Parameter]) -> None:
-        """Averages gradients over the workers in place."""
+    def average(self, parameters: list[nn.Parameter], loss: Tensor) -> float:
+        """Averages gradients over the workers in place, and returns the average loss.
+
+        Every worker learns of a loss that is not finite, so that none waits for one that has stopped.
+        """
         if self.world == 1:
-            return
+            return float(loss.detach())
         gradients = [p.grad for p in parameters if p.grad is not None]
-        flat = torch.cat([g.reshape(-1) for g in gradients])
+        flat = torch.cat([g.reshape(-1) for g in gradients] + [loss.detach().reshape(1)])
         torch.distributed.all_reduce(flat)
         flat /= self.world
-        for g, piece in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        for g, piece in zip(gradients, flat[:-1].split([g.numel() for g in gradients]), strict=True):
             g.copy_(piece.view_as(g))
+        return float(flat[-1])
 
 
 class Problem(Protocol):
@@ -168,6 +172,7 @@ class _State:
             "stopped": self.result.stopped_early, "history": self.result.history,
             "loss_sum": self.loss_sum, "loss_count": self.loss_count,
         }  # fmt: skip
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(path.name + ".tmp")
         save_file(self.tensors(), temporary, metadata={"fingerprint": fingerprint, "state": json.dumps(scalars)})
         os.replace(temporary, path)
@@ -195,7 +200,9 @@ class _State:
                     moments.setdefault(name, {})[kind.removeprefix("optimiser.")] = value
         for name, values in moments.items():
             p = self.parameters[name]
-            self.optimiser.state[p] = {k: v if k == "step" else v.to(p.device) for k, v in values.items()}
+            # A fused optimiser keeps its step count beside the parameters, another one on the CPU.
+            fused = self.optimiser.param_groups[0]["fused"]
+            self.optimiser.state[p] = {k: v.to(p.device) if fused or k != "step" else v for k, v in values.items()}
         scalars: dict[str, Any] = json.loads(metadata["state"])
         self.result = TrainingResult(
             steps=scalars["steps"], best_validation=scalars["best"], stopped_early=scalars["stopped"],
@@ -242,7 +249,7 @@ def train(
         progress: show a bar with loss and time left.
 
     Raises:
-        TrainingError: the loss is not finite; the checkpoint of the last good state is left in place.
+        TrainingError: the loss or its gradient is not finite; the checkpoint of the last good state is left in place.
     """
     from tqdm import tqdm
 
@@ -264,19 +271,21 @@ def train(
         total=config.steps, initial=result.steps, desc="fit", unit="step", disable=not (progress and workers.leads),
         dynamic_ncols=True,
     )  # fmt: skip
+    module.train()
     with bar:
         while result.steps < config.steps and not result.stopped_early:
             step = result.steps
             optimiser.param_groups[0]["lr"] = _learning_rate(config, step)
             optimiser.zero_grad(set_to_none=True)
             loss = problem.loss(step_generator(seed, step), workers)
-            value = float(loss.detach())
-            if not math.isfinite(value):
-                kept = f"; the last good state is in {checkpoint}" if checkpoint and checkpoint.exists() else ""
-                raise TrainingError(f"the loss became {value} at step {step + 1}: lower the learning rate{kept}")
             loss.backward()
-            workers.average(parameters)
-            torch.nn.utils.clip_grad_norm_(parameters, config.clip)
+            value = workers.average(parameters, loss)
+            norm = float(torch.nn.utils.clip_grad_norm_(parameters, config.clip))
+            # Checked before the step: a gradient that is not finite would spoil the weights, then the checkpoint.
+            if not (math.isfinite(value) and math.isfinite(norm)):
+                what = f"loss became {value}" if not math.isfinite(value) else f"gradient became {norm}"
+                kept = f"; the last good state is in {checkpoint}" if checkpoint and checkpoint.exists() else ""
+                raise TrainingError(f"the {what} at step {step + 1}: lower the learning rate{kept}")
             optimiser.step()
             state.update_average(min(config.ema, (step + 1) / (step + 10)))
             result.steps = step + 1

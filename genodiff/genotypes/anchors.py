@@ -1,9 +1,9 @@
 """Anchors from people: the clusters that carry ancestry and long haplotypes, and who goes with whom.
 
 Rows (haplotypes, or people where calls are unphased) are clustered in the space of their leading principal components.
-A person is then a label and the unordered pair of the clusters of its two haplotypes, and a synthetic person is drawn by
-drawing such a combination. Clustering *people* and drawing both haplotypes freely within a cluster would be wrong: a
-cluster of heterozygotes for a common long haplotype would turn into homozygotes of either kind.
+A person is then a label and the unordered pair of the clusters of its two haplotypes, and a synthetic person is drawn
+by drawing such a combination. Clustering *people* and drawing both haplotypes freely within a cluster would be wrong:
+a cluster of heterozygotes for a common long haplotype would turn into homozygotes of either kind.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Anchors:
         points: anchor of every cluster in state units, float32 (K, sites): the mean of its rows, or its medoid.
         weights: share of rows per cluster, (K,).
         population: who goes with whom.
-        inbreeding: F_IS of the input and of people re-paired at random within their label and anchors, (2,), NaN
+        inbreeding: F_IS of the input, and that expected after re-pairing within label and anchors, (2,), NaN
             where rows are people.
     """
 
@@ -82,15 +82,20 @@ class Anchors:
         return len(self.points)
 
 
-def inbreeding(haplotypes: NDArray[np.int8]) -> float:
-    """F_IS = 1 − Σ H_obs / Σ H_exp over sites, for rows 2i and 2i + 1 of one person; states −1 are left out."""
+def _heterozygosity(haplotypes: NDArray[np.int8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Observed and expected heterozygosity, (sites,) each, of rows 2i and 2i + 1; states −1 are left out."""
     first, second = haplotypes[::2], haplotypes[1::2]
     both = (first >= 0) & (second >= 0)
     n = np.maximum(both.sum(0), 1)
     observed = ((first != second) & both).sum(0) / n
     frequency = ((first == 1) & both).sum(0) / (2 * n) + ((second == 1) & both).sum(0) / (2 * n)
-    expected = (2 * frequency * (1 - frequency) * 2 * n / np.maximum(2 * n - 1, 1)).sum()
-    return float(1 - observed.sum() / expected) if expected > 0 else 0.0
+    return observed, 2 * frequency * (1 - frequency) * 2 * n / np.maximum(2 * n - 1, 1)
+
+
+def inbreeding(haplotypes: NDArray[np.int8]) -> float:
+    """F_IS = 1 − Σ H_obs / Σ H_exp over sites, for rows 2i and 2i + 1 of one person; states −1 are left out."""
+    observed, expected = _heterozygosity(haplotypes)
+    return float(1 - observed.sum() / expected.sum()) if expected.sum() > 0 else 0.0
 
 
 def _components(units: Units, *, seed: int) -> NDArray[np.float64]:
@@ -107,15 +112,21 @@ def _components(units: Units, *, seed: int) -> NDArray[np.float64]:
     return (u * s)[:, :q].double().numpy()
 
 
-def _repaired(units: Units, group: NDArray[np.int64], *, rng: np.random.Generator) -> float:
-    """F_IS after every haplotype is exchanged for a random one of its group, on at most 2,000 sites."""
-    sites = units.states.shape[1]
-    columns = np.sort(rng.choice(sites, size=min(sites, 2000), replace=False))
-    partner = np.arange(len(group))
-    for g in np.unique(group):
-        members = np.flatnonzero(group == g)
-        partner[members] = rng.permutation(members)
-    return inbreeding(units.states[partner][:, columns])
+def _repaired(haplotypes: NDArray[np.int8], group: NDArray[np.int64]) -> float:
+    """F_IS to be expected if every haplotype were exchanged for a random one of its group."""
+    index = np.unique(group, return_inverse=True)[1]
+    order = np.argsort(index, kind="stable")
+    starts = np.searchsorted(index[order], np.arange(index.max() + 1))
+    ordered = haplotypes[order]
+    n = np.add.reduceat(ordered >= 0, starts, axis=0, dtype=np.int64)
+    p = np.add.reduceat(ordered == 1, starts, axis=0, dtype=np.int64) / np.maximum(n, 1)
+    pairs, people = np.unique(np.sort(index.reshape(-1, 2), axis=1), axis=0, return_counts=True)
+    a, b = pairs.T
+    # Two haplotypes of one group are drawn without replacement.
+    without = np.where((a == b)[:, None], n[a] / np.maximum(n[a] - 1, 1), 1.0)
+    observed = people @ ((p[a] * (1 - p[b]) + p[b] * (1 - p[a])) * without) / people.sum()
+    expected = _heterozygosity(haplotypes)[1].sum()
+    return float(1 - observed.sum() / expected) if expected > 0 else 0.0
 
 
 def fit_anchors(
@@ -131,8 +142,9 @@ def fit_anchors(
     Args:
         units: rows of states.
         labels: population label of every person, or ``None``.
-        n: number of anchors. If ``None``, the fewest (a power of two up to 32, at least 40 rows each on average) for
-            which re-pairing haplotypes at random within label and anchor keeps F_IS within .01.
+        n: number of anchors, at most as many as there are distinct rows. If ``None``, the fewest (a power of two from
+            2 to 32, at least 40 rows each on average) for which re-pairing haplotypes at random within label and anchor
+            is expected to keep F_IS within .01; the most where none does, and where rows are people.
         kind: ``"means"`` puts an anchor at the mean of its rows; ``"medoids"`` at the row nearest to that mean.
         seed: of the clustering.
 
@@ -148,14 +160,20 @@ def fit_anchors(
     scores = _components(units, seed=seed)
     rng = np.random.default_rng(seed)
     row_label = np.repeat(label_index, units.per_person)
-    observed = inbreeding(units.states) if units.per_person == 2 else float("nan")
+    # Both sides of the comparison see the same sites, at most 2,000 of them.
+    columns = np.sort(rng.choice(units.states.shape[1], size=min(units.states.shape[1], 2000), replace=False))
+    haplotypes = units.phased_at_random(rng)[:, columns]
+    observed = inbreeding(haplotypes) if units.per_person == 2 else float("nan")
+    # Equal rows cannot be told apart: there are no more clusters than distinct rows.
+    distinct = len({row.tobytes() for row in units.states})
     candidates = [n] if n is not None else [k for k in _CANDIDATES if k == 1 or k * _ROWS_PER_ANCHOR <= rows]
     assignment, repaired = np.zeros(rows, dtype=np.int64), float("nan")
     for k in candidates:
+        k = min(k, distinct)
         model = KMeans(k, n_init=4 if k > 1 else 1, random_state=seed).fit(scores)
-        assignment = model.labels_.astype(np.int64)
+        assignment = np.unique(model.labels_, return_inverse=True)[1].astype(np.int64)
         if units.per_person == 2:
-            repaired = _repaired(units, row_label * k + assignment, rng=rng)
+            repaired = _repaired(haplotypes, row_label * k + assignment)
             if abs(repaired - observed) <= _TOLERANCE and k > 1:
                 break
     points = _points(units, assignment, scores, kind=kind)
@@ -189,7 +207,7 @@ def _points(
             nearest = np.square(scores[members] - scores[members].mean(0)).sum(1).argmin()
             out[k] = np.where(states[nearest] < 0, overall, states[nearest])
         else:
-            known = (states >= 0).sum(0)
+            known, total = units.tally(members)
             # One pseudo-observation at the overall frequency keeps an allele possible everywhere.
-            out[k] = (np.where(states < 0, 0, states).sum(0) + overall) / (known + 1)
+            out[k] = (total + overall) / (known + 1)
     return out

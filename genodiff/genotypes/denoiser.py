@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from genodiff.core.bases import full_precision
 from genodiff.core.denoisers import Denoiser, GaussianMixtureDenoiser
 from genodiff.genotypes.network import ChromosomeNetwork
 
@@ -65,7 +66,7 @@ class AlleleDenoiser(Denoiser):
     ) -> Tensor:
         """Log odds against state 0: (B, d) for haplotypes, (B, d, 3) with a zero first column for dosages."""
         ploidy = self.ploidy
-        with torch.no_grad():
+        with torch.no_grad(), full_precision(x_t):
             p = self.base.posterior(x_t, t, component=component)
             h = p.innovation + p.precision * p.mean
             # 1/V − P > 0 in exact arithmetic: the prior and the other sites always add something.

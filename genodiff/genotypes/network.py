@@ -134,6 +134,7 @@ class ChromosomeNetwork(nn.Module):
         self, sites: int, *, channels: int, outputs: int, conditions: tuple[int, ...], config: NetworkConfig
     ) -> None:
         super().__init__()
+        self.frequencies: Tensor
         self.config, self.sites, self.channels, self.outputs = config, sites, channels, outputs
         tiles = -(-sites // config.tile)
         self.tiles = tiles

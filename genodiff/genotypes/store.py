@@ -50,14 +50,18 @@ def save_model(model: GenotypeModel, path: Path) -> Path:
     Raises:
         OutputError: the folder cannot be written.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     from genodiff import __version__
 
     meta, engine = model.meta, model.engine
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
+    if path.exists() and not _replaceable(path):
+        raise OutputError(f"{path} exists and is not a model folder: choose another place, or remove it")
+    staging = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
         staging.chmod(0o755)
         tensors = {k: v.detach().cpu().contiguous() for k, v in engine.state_dict().items()}
         # The process appears in several modules; a tensor file holds every tensor once.
@@ -98,9 +102,17 @@ def save_model(model: GenotypeModel, path: Path) -> Path:
         os.replace(staging, path)
     except OSError as error:
         raise OutputError(f"{path}: the model cannot be written ({error.strerror or error})") from error
+    except SafetensorError as error:
+        raise OutputError(f"{path}: the model cannot be written ({error})") from error
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        if staging is not None:
+            shutil.rmtree(staging, ignore_errors=True)
     return path
+
+
+def _replaceable(path: Path) -> bool:
+    """An older model, or an empty folder: nothing else is ever removed."""
+    return path.is_dir() and ((path / "model.json").is_file() or not any(path.iterdir()))
 
 
 def _read_header(path: Path) -> dict[str, Any]:
@@ -134,11 +146,23 @@ def load_model(path: Path, *, device: torch.device) -> GenotypeModel:
     Raises:
         InputError: not a model folder, of another format version, or changed since it was written.
     """
+    header = _read_header(path)
+    try:
+        model = _rebuild(path, header)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise InputError(
+            f"{path} was written by genodiff {header.get('genodiff_version')}, this one cannot rebuild it ({error}): "
+            "use the version it was made with, or fit it again"
+        ) from error
+    model._engine = model.engine.to(device)
+    return model
+
+
+def _rebuild(path: Path, header: dict[str, Any]) -> GenotypeModel:
     from safetensors.torch import load_file
 
     from genodiff.genotypes.model import GenotypeModel, _Meta
 
-    header = _read_header(path)
     tensors = load_file(path / "weights.safetensors")
     config = ModelConfig.from_dict(header["config"])
     bounds = tuple(header["bounds"])
@@ -161,7 +185,7 @@ def load_model(path: Path, *, device: torch.device) -> GenotypeModel:
     network = {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
     engine.network.load_state_dict(network)
     model = GenotypeModel(config)
-    model._engine = engine.to(device)
+    model._engine = engine
     training = header["training"]
     model.result = TrainingResult(
         steps=training["steps"],

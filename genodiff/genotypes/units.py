@@ -24,11 +24,14 @@ class Units:
         states: int8 (rows, sites), 0 … ploidy, −1 where unknown. Rows of one person are consecutive.
         ploidy: 1 for haplotypes, 2 for dosages: the largest state.
         per_person: rows per person, 2 or 1.
+        unphased: bool (rows, sites), or ``None`` if there are none: unknown states of heterozygous calls without phase.
+            One of the two rows of the person carries ALT, so that such a call counts half an allele in each.
     """
 
     states: NDArray[np.int8]
     ploidy: int
     per_person: int
+    unphased: NDArray[np.bool_] | None = None
 
     @property
     def n_people(self) -> int:
@@ -41,9 +44,28 @@ class Units:
 
     def frequency(self) -> NDArray[np.float64]:
         """Frequency of the ALT allele among known states, (sites,); 0 where nothing is known."""
-        known = (self.states >= 0).sum(0)
-        total = np.where(self.states > 0, self.states, 0).sum(0, dtype=np.int64)
-        return total / np.maximum(known * self.ploidy, 1)
+        count, total = self.tally(slice(None))
+        return total / np.maximum(count * self.ploidy, 1)
+
+    def tally(self, rows: slice | NDArray[np.intp]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Number of known states and their sum over some rows, (sites,) each; unphased calls count as ½.
+
+        Without them a site would lose heterozygous people only, and its rarer allele with them.
+        """
+        states = self.states[rows]
+        count = (states >= 0).sum(0)
+        total = np.where(states > 0, states, 0).sum(0, dtype=np.int64).astype(np.float64)
+        if self.unphased is not None:
+            half = self.unphased[rows].sum(0)
+            count, total = count + half, total + half / 2
+        return count, total
+
+    def phased_at_random(self, rng: np.random.Generator) -> NDArray[np.int8]:
+        """The states with the unphased heterozygous calls given to either row of their person by a coin."""
+        if self.unphased is None:
+            return self.states
+        coin = rng.integers(0, 2, size=self.unphased[::2].shape, dtype=np.int8)
+        return np.where(self.unphased, np.stack([coin, 1 - coin], axis=1).reshape(self.states.shape), self.states)
 
 
 def units_of(table: VariantTable) -> Units:
@@ -51,10 +73,10 @@ def units_of(table: VariantTable) -> Units:
     if not table.is_phased:
         return Units(states=table.dosage(), ploidy=2, per_person=1)
     states = table.haplotype_rows()
-    if table.phased is not None:
-        unknown = np.repeat(table.unphased_het, 2, axis=0)
-        states = np.where(unknown, np.int8(MISSING), states)
-    return Units(states=states, ploidy=1, per_person=2)
+    if not table.unphased_het.any():
+        return Units(states=states, ploidy=1, per_person=2)
+    unphased = np.repeat(table.unphased_het, 2, axis=0)
+    return Units(np.where(unphased, np.int8(MISSING), states), ploidy=1, per_person=2, unphased=unphased)
 
 
 def haplotypes_from(states: NDArray[np.int8], *, ploidy: int) -> NDArray[np.int8]:
