@@ -1,0 +1,214 @@
+"""Samplers with an exact denoiser: what they draw, and how fast their error falls."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from genodiff.core.denoisers import GaussianMixture, GaussianMixtureDenoiser
+from genodiff.core.processes import LinearDiffusion
+from genodiff.core.samplers import Ancestral, EulerMaruyama, EulerODE, HeunODE, Sampler
+from genodiff.core.schedules import log_noise_grid, uniform_grid
+from tests.core.helpers import DOUBLE, at, generator, mixture, normal, small_gou
+
+
+def gaussian(process: LinearDiffusion) -> GaussianMixture:
+    return GaussianMixture(
+        process,
+        weights=torch.ones(1, dtype=DOUBLE),
+        means=normal(1, process.dim, seed=4),
+        variance=torch.linspace(2.0, 0.3, process.dim, dtype=DOUBLE),
+    )
+
+
+def noise_grid(process: LinearDiffusion, steps: int, *, lowest: float = 1e-3) -> Tensor:
+    rho = process.noise_ratio(at(process.horizon), rate=-0.5)
+    return log_noise_grid(lambda r: process.time_of_noise(r, rate=-0.5), lowest=lowest, highest=float(rho), steps=steps)
+
+
+def assert_moments(x: Tensor, law: GaussianMixture, *, slack: float = 0.0) -> None:
+    """Mean and covariance within five standard errors, plus a share of the spread for the error of the steps."""
+    mean, covariance = law.moments()
+    n, spread = len(x), covariance.diagonal().sqrt()
+    assert ((x.mean(0) - mean).abs() < (5 / math.sqrt(n) + slack) * spread).all()
+    error = (torch.cov(x.T) - covariance).abs()
+    assert (error < (5 * math.sqrt(3 / n) + slack) * spread.outer(spread)).all()
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_bridge_is_exact_in_any_number_of_steps_when_x_0_is_known(steps: int) -> None:
+    process, n, last = small_gou(), 20_000, 0.3
+    point = GaussianMixture(
+        process, weights=torch.ones(1), means=normal(1, 3, seed=4), variance=torch.zeros(3, dtype=DOUBLE)
+    )
+    x_T, _ = point.pushed(process.horizon).sample(n, generator=generator(1))
+    grid = uniform_grid(process.horizon, steps, last=last)
+    x = Ancestral(GaussianMixtureDenoiser(point)).sample(x_T, grid, generator=generator(2))
+    assert_moments(x, point.pushed(last))
+
+
+def predicted_variance(prior: GaussianMixture, grid: Tensor) -> Tensor:
+    """Modal variances the bridge sampler ends with for a Gaussian prior, started from the exact marginal."""
+    process = prior.process
+    variance = prior.pushed(float(grid[0])).modal_variance
+    for t, s in zip(grid[:-1], grid[1:], strict=True):
+        m_t, s2_t, s2_s = process.mean_coefficient(t), process.variance(t), process.variance(s)
+        forward = process.transition(s, t)
+        wiener = m_t * prior.modal_variance / (m_t**2 * prior.modal_variance + s2_t)
+        gain = (forward.m * s2_s + process.mean_coefficient(s) * forward.variance * wiener) / s2_t
+        variance = gain**2 * variance + s2_s * forward.variance / s2_t
+    return variance
+
+
+@pytest.mark.parametrize("steps", [2, 8, 64])
+def test_bridge_sampler_of_a_gaussian_has_its_mean_and_the_predicted_variance(steps: int) -> None:
+    process, n = small_gou(), 20_000
+    prior = gaussian(process)
+    grid = noise_grid(process, steps)
+    x_T, _ = prior.pushed(process.horizon).sample(n, generator=generator(1))
+    x = Ancestral(GaussianMixtureDenoiser(prior)).sample(x_T, grid, generator=generator(2))
+    expected = GaussianMixture(
+        process,
+        weights=prior.weights,
+        means=prior.pushed(float(grid[-1])).means,
+        variance=predicted_variance(prior, grid),
+    )
+    assert_moments(x, expected)
+
+
+def test_bridge_sampler_lacks_a_variance_that_falls_with_the_step() -> None:
+    """With x_0 replaced by its mean the variance left in x_0 is missing: exact in the limit, at first order."""
+    process = small_gou()
+    prior = gaussian(process)
+    missing = []
+    for steps in (32, 64, 128, 256):
+        grid = noise_grid(process, steps)
+        exact = prior.pushed(float(grid[-1])).modal_variance
+        missing.append((1 - predicted_variance(prior, grid) / exact).numpy())
+    assert (np.array(missing) > 0).all()
+    np.testing.assert_allclose(np.array(missing[1:]) / np.array(missing[:-1]), 0.5, atol=0.06)
+    assert missing[-1].max() < 0.02
+
+
+def test_bridge_sampler_of_a_gaussian_within_monte_carlo_error() -> None:
+    process, n = small_gou(), 10_000
+    prior = gaussian(process)
+    x_T, _ = prior.pushed(process.horizon).sample(n, generator=generator(1))
+    grid = noise_grid(process, 250)
+    x = Ancestral(GaussianMixtureDenoiser(prior)).sample(x_T, grid, generator=generator(2))
+    assert_moments(x, prior.pushed(float(grid[-1])))
+
+
+@pytest.mark.parametrize(
+    ("sampler", "steps", "slack"),
+    [(Ancestral, 250, 0.01), (Ancestral, 25, 0.08), (EulerMaruyama, 500, 0.02), (HeunODE, 60, 0.02)],
+)
+def test_samplers_of_a_mixture_recover_moments_and_weights(sampler: type[Sampler], steps: int, slack: float) -> None:
+    process, n = small_gou(), 8000
+    prior = mixture(process, 3)
+    x_T, _ = prior.pushed(process.horizon).sample(n, generator=generator(1))
+    grid = noise_grid(process, steps)
+    denoiser = GaussianMixtureDenoiser(prior)
+    x = sampler(denoiser).sample(x_T, grid, generator=generator(2))
+    law = prior.pushed(float(grid[-1]))
+    assert_moments(x, law, slack=slack)
+    share = denoiser.responsibility(x, grid[-1].expand(n)).mean(0)
+    assert ((share - prior.weights).abs() < 5 * 0.5 / math.sqrt(n) + slack / 4).all()
+
+
+def test_euler_maruyama_of_a_gaussian_with_many_steps() -> None:
+    process, n = small_gou(), 8000
+    prior = gaussian(process)
+    x_T, _ = prior.pushed(process.horizon).sample(n, generator=generator(1))
+    grid = noise_grid(process, 600)
+    x = EulerMaruyama(GaussianMixtureDenoiser(prior)).sample(x_T, grid, generator=generator(2))
+    assert_moments(x, prior.pushed(float(grid[-1])), slack=0.01)
+
+
+def test_last_bridge_step_to_time_zero_is_the_denoiser() -> None:
+    process = small_gou()
+    denoiser = GaussianMixtureDenoiser(mixture(process))
+    x = normal(6, 3)
+    end = Ancestral(denoiser).sample(x, torch.tensor([0.5, 0.0], dtype=DOUBLE), generator=generator())
+    torch.testing.assert_close(end, denoiser(x, at(0.5).expand(6)))
+
+
+def flow(prior: GaussianMixture, x: Tensor, t: float, s: float) -> Tensor:
+    """The probability flow of a Gaussian in closed form: every mode keeps its standard score."""
+    process = prior.process
+    first, second = prior.pushed(t), prior.pushed(s)
+    z = process.basis.analysis(x - first.means[0]) * (second.modal_variance / first.modal_variance).sqrt()
+    return second.means[0] + process.basis.synthesis(z)
+
+
+@pytest.mark.parametrize(("sampler", "order"), [(EulerODE, 1.0), (HeunODE, 2.0)])
+def test_order_of_the_ode_solvers(sampler: type[Sampler], order: float) -> None:
+    process, last = small_gou(), 0.2
+    prior = gaussian(process)
+    x_T = 2 * normal(20, 3)
+    exact = flow(prior, x_T, process.horizon, last)
+    steps = np.array([20, 40, 80, 160])
+    error = [
+        float(
+            (sampler(GaussianMixtureDenoiser(prior)).sample(x_T, uniform_grid(2.0, int(k), last=last)) - exact).norm()
+        )
+        for k in steps
+    ]
+    slope = -np.polyfit(np.log(steps), np.log(error), 1)[0]
+    assert slope == pytest.approx(order, abs=0.12)
+    assert sampler.order == order
+
+
+def test_order_of_the_ode_solvers_on_a_mixture_against_a_fine_reference() -> None:
+    process, last = small_gou(), 0.2
+    denoiser = GaussianMixtureDenoiser(mixture(process, 3))
+    x_T = normal(20, 3)
+    reference = HeunODE(denoiser).sample(x_T, uniform_grid(2.0, 1000, last=last))
+    for sampler, order in ((EulerODE, 1.0), (HeunODE, 2.0)):
+        steps = np.array([40, 80, 160])
+        error = [
+            float((sampler(denoiser).sample(x_T, uniform_grid(2.0, int(k), last=last)) - reference).norm())
+            for k in steps
+        ]
+        assert -np.polyfit(np.log(steps), np.log(error), 1)[0] == pytest.approx(order, abs=0.25)
+
+
+def test_heun_falls_back_to_euler_at_time_zero() -> None:
+    denoiser = GaussianMixtureDenoiser(mixture(small_gou()))
+    x, grid = normal(4, 3), torch.tensor([0.3, 0.0], dtype=DOUBLE)
+    heun, euler = HeunODE(denoiser).sample(x, grid), EulerODE(denoiser).sample(x, grid)
+    torch.testing.assert_close(heun, euler)
+    assert torch.isfinite(heun).all()
+
+
+@pytest.mark.parametrize("sampler", [Ancestral, EulerMaruyama])
+def test_same_seed_same_draws(sampler: type[Sampler]) -> None:
+    rule = sampler(GaussianMixtureDenoiser(mixture(small_gou())))
+    grid, x = uniform_grid(2.0, 5, last=0.1), normal(3, 3)
+    first = rule.sample(x, grid, generator=generator(1))
+    assert torch.equal(first, rule.sample(x, grid, generator=generator(1)))
+    assert not torch.equal(first, rule.sample(x, grid, generator=generator(2)))
+    assert rule.stochastic
+
+
+def test_condition_reaches_the_denoiser_and_progress_counts_the_steps() -> None:
+    prior = mixture(small_gou())
+    seen: list[int] = []
+    component = torch.ones(2000, dtype=torch.long)
+    x_T, _ = prior.pushed(2.0).sample(2000, component=component, generator=generator(1))
+    x = Ancestral(GaussianMixtureDenoiser(prior)).sample(
+        x_T, uniform_grid(2.0, 40), generator=generator(2), progress=seen.append, component=component
+    )
+    assert seen == list(range(40))
+    torch.testing.assert_close(x.mean(0), prior.means[1], rtol=0, atol=0.15)
+
+
+@pytest.mark.parametrize("times", [[1.0, 1.0], [0.5, 1.0]])
+def test_times_that_do_not_decrease_are_refused(times: list[float]) -> None:
+    rule = EulerODE(GaussianMixtureDenoiser(mixture(small_gou())))
+    with pytest.raises(ValueError, match="decrease strictly"):
+        rule.sample(normal(1, 3), torch.tensor(times))
