@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -55,7 +56,7 @@ def predicted_variance(prior: GaussianMixture, grid: Tensor) -> Tensor:
     """Modal variances the bridge sampler ends with for a Gaussian prior, started from the exact marginal."""
     process = prior.process
     variance = prior.pushed(float(grid[0])).modal_variance
-    for t, s in zip(grid[:-1], grid[1:], strict=True):
+    for t, s in itertools.pairwise(grid):
         m_t, s2_t, s2_s = process.mean_coefficient(t), process.variance(t), process.variance(s)
         forward = process.transition(s, t)
         wiener = m_t * prior.modal_variance / (m_t**2 * prior.modal_variance + s2_t)

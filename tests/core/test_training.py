@@ -171,7 +171,7 @@ def test_gradient_that_is_not_finite_never_reaches_the_weights(tmp_path: Path) -
         if problem.calls < 4:
             return loss
         # √0 has value 0 and an infinite slope.
-        return loss + torch.sqrt(0 * sum(p.square().sum() for p in module.parameters()))
+        return loss + torch.sqrt(0 * torch.stack([p.square().sum() for p in module.parameters()]).sum())
 
     problem.loss = failing  # type: ignore[method-assign]
     with pytest.raises(TrainingError, match="gradient became nan at step 4"):
@@ -191,7 +191,7 @@ class Drift(nn.Module):
         return -self.place
 
     def validation(self) -> float:
-        return (float(self.place) - 0.05) ** 2
+        return (self.place.item() - 0.05) ** 2
 
 
 def test_early_stopping_restores_the_best_weights() -> None:
@@ -217,7 +217,7 @@ def test_stopped_run_stays_stopped_when_resumed(tmp_path: Path) -> None:
     repeated = train(again, again, config, seed=1, checkpoint=tmp_path / "state")
     assert repeated.stopped_early
     assert repeated.steps == result.steps
-    assert float(again.place) == float(first.place)
+    assert again.place.item() == first.place.item()
 
 
 def test_validation_sees_averaged_weights_in_evaluation_mode_and_training_goes_on() -> None:
@@ -259,7 +259,7 @@ def test_learning_rate_warms_up_and_falls_to_zero() -> None:
 @pytest.mark.parametrize("change", [{"steps": -1}, {"batch": 0}, {"validate_every": 0}, {"patience": 0}])
 def test_configurations_that_make_no_sense_are_refused(change: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="expected"):
-        TrainingConfig(**change)  # type: ignore[arg-type]
+        TrainingConfig(**change)
 
 
 def test_workers_share_a_batch_without_gap_or_overlap() -> None:
