@@ -23,6 +23,8 @@ class ModelConfig:
         anchor_kind: ``"means"`` or ``"medoids"``.
         anchor_covariance: spread of the start law around an anchor, GOU eq. 12.
         block_sites: smallest and largest number of sites in an LD block of the basis.
+        scales: tile and halo in sites of the haplotype backgrounds, one pair per scale.
+        backgrounds: most backgrounds per tile; with few rows there are fewer, 24 rows each on average.
         lowest_noise: noise-to-signal ratio ρ (allele units squared) at which alleles are read off.
         drowned: the start time is that at which the largest variance-to-noise ratio of a mode has fallen to this.
         sampling_steps: steps from the start time to ``lowest_noise``.
@@ -39,6 +41,8 @@ class ModelConfig:
     anchor_kind: Literal["means", "medoids"] = "means"
     anchor_covariance: Literal["noise", "within", "total"] = "within"
     block_sites: tuple[int, int] = (96, 384)
+    scales: tuple[tuple[int, int], ...] = ((32, 64), (128, 128), (256, 256))
+    backgrounds: int = 128
     lowest_noise: float = 0.03
     drowned: float = 0.25
     sampling_steps: int = 50
@@ -59,6 +63,7 @@ class ModelConfig:
         network = dict(values.pop("network"))
         network["dilations"] = tuple(network["dilations"])
         values["block_sites"] = tuple(values["block_sites"])
+        values["scales"] = tuple((tile, halo) for tile, halo in values["scales"])
         return cls(network=NetworkConfig(**network), training=TrainingConfig(**values.pop("training")), **values)
 
 

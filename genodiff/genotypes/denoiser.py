@@ -14,18 +14,21 @@ odds, starting from zero.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genodiff.core.bases import full_precision
 from genodiff.core.denoisers import Denoiser, GaussianMixtureDenoiser
+from genodiff.genotypes.backgrounds import Backgrounds
 from genodiff.genotypes.network import ChromosomeNetwork
 
-__all__ = ["AlleleDenoiser"]
+__all__ = ["FEATURES", "AlleleDenoiser"]
 
-_FEATURES = 3
+FEATURES = 3
+"""Channels per site shown to the network, besides one per scale of backgrounds."""
 
 
 class AlleleDenoiser(Denoiser):
@@ -36,9 +39,10 @@ class AlleleDenoiser(Denoiser):
         network: correction of the log odds, or ``None`` for the base alone.
         ploidy: 1 or 2.
         reference_rate: contraction rate whose noise ratio serves as the network's time.
+        least_frequency: frequencies are kept this far from 0 and 1.
+        backgrounds: haplotype backgrounds at several scales, shown to the network.
+        first_site: index of the first site of the run this denoiser is for.
     """
-
-    channels = _FEATURES
 
     def __init__(
         self,
@@ -48,13 +52,16 @@ class AlleleDenoiser(Denoiser):
         ploidy: int,
         reference_rate: float = -0.5,
         least_frequency: float = 1e-3,
+        backgrounds: Sequence[Backgrounds] = (),
+        first_site: int = 0,
     ) -> None:
         super().__init__()
         if ploidy not in (1, 2):
             raise ValueError(f"ploidy must be 1 or 2, got {ploidy}")
         self.base, self.network, self.process = base, network, base.process
         self.ploidy, self.reference_rate, self.least_frequency = ploidy, reference_rate, least_frequency
-        self.first_tile = 0
+        self.backgrounds = nn.ModuleList(backgrounds)
+        self.first_site = first_site
 
     def logits(
         self,
@@ -87,9 +94,25 @@ class AlleleDenoiser(Denoiser):
             mean = torch.softmax(base, dim=-1) @ torch.arange(3, dtype=base.dtype, device=base.device) / 2
         if self.network is None:
             return base
-        features = torch.stack([frequency - 0.5, mean - 0.5, own / (4 + own.abs())], dim=-1) * 2
         noise = self.process.noise_ratio(t, rate=self.reference_rate).log().expand(len(x_t))
-        correction = self.network(features, noise, conditions, first_tile=self.first_tile)
+        with torch.no_grad(), full_precision(x_t):
+            channels = [frequency - 0.5, mean - 0.5, own / (4 + own.abs())]
+            precision = p.precision.expand_as(h)
+            implied = [g(h, precision, first_site=self.first_site) / ploidy for g in self.backgrounds]
+            channels += [f - 0.5 for f in implied]
+            features = torch.stack(channels, dim=-1) * 2
+            opinions = None
+            if implied:
+                least = self.least_frequency
+                own_view = torch.logit(mean.clamp(least, 1 - least))
+                opinions = torch.stack([torch.logit(f.clamp(least, 1 - least)) - own_view for f in implied], dim=-1)
+        correction = self.network(
+            features,
+            noise,
+            conditions,
+            opinions=opinions,
+            first_tile=self.first_site // self.network.config.tile,
+        )
         return base + (correction.squeeze(-1) if ploidy == 1 else F.pad(correction, (1, 0)))
 
     def expectation(self, logits: Tensor) -> Tensor:

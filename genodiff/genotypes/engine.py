@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,8 +17,9 @@ from genodiff.core.processes import LinearDiffusion, gou_rates
 from genodiff.core.samplers import Ancestral
 from genodiff.core.schedules import log_noise_grid
 from genodiff.core.training import Workers, step_generator
+from genodiff.genotypes.backgrounds import Backgrounds
 from genodiff.genotypes.config import ModelConfig
-from genodiff.genotypes.denoiser import AlleleDenoiser
+from genodiff.genotypes.denoiser import FEATURES, AlleleDenoiser
 from genodiff.genotypes.network import ChromosomeNetwork
 
 __all__ = ["AlleleProblem", "Engine", "autocast", "horizon_for"]
@@ -59,6 +60,7 @@ class Engine(nn.Module):
         points: anchors, (K, d).
         weights: (K,).
         conditions: number of categories of each conditioning variable of the network.
+        backgrounds: haplotype backgrounds, one per scale.
         ploidy: largest state.
         config: choices.
     """
@@ -73,6 +75,7 @@ class Engine(nn.Module):
         points: Tensor,
         weights: Tensor,
         conditions: tuple[int, ...],
+        backgrounds: Sequence[Backgrounds],
         ploidy: int,
         config: ModelConfig,
     ) -> None:
@@ -89,13 +92,23 @@ class Engine(nn.Module):
         self.prior = GaussianMixture(self.process, weights=weights, means=points, variance=within.float())
         self.network = ChromosomeNetwork(
             self.process.dim,
-            channels=AlleleDenoiser.channels,
+            channels=FEATURES + len(backgrounds),
             outputs=ploidy,
             conditions=conditions,
+            opinions=len(backgrounds),
             config=config.network,
         )
-        self.denoiser = AlleleDenoiser(
-            GaussianMixtureDenoiser(self.prior), self.network, ploidy=ploidy, reference_rate=_FAST_RATE
+        self.backgrounds = nn.ModuleList(backgrounds)
+        self.denoiser = self._denoiser(self.prior, first_site=0)
+
+    def _denoiser(self, prior: GaussianMixture, *, first_site: int) -> AlleleDenoiser:
+        return AlleleDenoiser(
+            GaussianMixtureDenoiser(prior),
+            self.network,
+            ploidy=self.ploidy,
+            reference_rate=_FAST_RATE,
+            backgrounds=list(self.backgrounds),  # type: ignore[arg-type]
+            first_site=first_site,
         )
 
     @property
@@ -135,9 +148,7 @@ class Engine(nn.Module):
             return self.process, self.denoiser, sites
         basis: BlockPCA = self.process.basis.restrict(first, last)  # type: ignore[operator, assignment]
         process = self.process.restrict(basis, sites)
-        base = GaussianMixtureDenoiser(self.prior.restrict(process, sites))
-        denoiser = AlleleDenoiser(base, self.network, ploidy=self.ploidy, reference_rate=_FAST_RATE)
-        denoiser.first_tile = sites.start // self.config.network.tile
+        denoiser = self._denoiser(self.prior.restrict(process, sites), first_site=sites.start)
         return process, denoiser, sites
 
     @torch.no_grad()

@@ -21,6 +21,7 @@ from data_prep.variants import VariantTable
 from genodiff.core.bases import BlockPCA
 from genodiff.core.training import TrainingConfig, TrainingResult, Workers, train
 from genodiff.genotypes.anchors import Anchors, Population, fit_anchors
+from genodiff.genotypes.backgrounds import Backgrounds
 from genodiff.genotypes.config import ModelConfig, preset
 from genodiff.genotypes.engine import AlleleProblem, Engine, Rows
 from genodiff.genotypes.units import Units, haplotypes_from, units_of
@@ -30,6 +31,7 @@ __all__ = ["MIN_PEOPLE", "GenotypeModel", "resolve_device"]
 MIN_PEOPLE = 20
 """Fewest people a model is learned from."""
 
+_ROWS_PER_BACKGROUND = 24
 _SAMPLE_STATES = 1 << 21
 _SAMPLE_ROWS = 512
 
@@ -145,7 +147,9 @@ class GenotypeModel:
         bounds = self._blocks(units.states)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self._engine = self._assemble(units, anchors, bounds).to(place)
+            fitted, held = self._validation_people(units.n_people, seed=seed)
+            backgrounds = self._backgrounds(units, units.rows_of(fitted), anchors, seed=seed)
+            self._engine = self._assemble(units, anchors, bounds, backgrounds).to(place)
         self._meta = _Meta(
             sites=table.sites,
             header=table.header,
@@ -157,7 +161,7 @@ class GenotypeModel:
             n_people=table.n_samples,
             inbreeding=anchors.inbreeding,
         )
-        problem = self._problem(units, anchors, table.labels, seed=seed)
+        problem = self._problem(units, anchors, table.labels, parts=(fitted, held), seed=seed)
         self.result = train(
             self._engine.network,
             problem,
@@ -183,7 +187,26 @@ class GenotypeModel:
         inner = {round(int(b) / tile) * tile for b in found[1:-1]} - {0}
         return (0, *sorted(b for b in inner if b < sites), sites)
 
-    def _assemble(self, units: Units, anchors: Anchors, bounds: tuple[int, ...]) -> Engine:
+    def _validation_people(self, people: int, *, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """People whose alleles are learned, and people by whom training is stopped."""
+        held = int(np.clip(round(self.config.validation * people), min(10, people // 4), 100))
+        order = np.random.default_rng(seed).permutation(people)
+        return np.sort(order[held:]), np.sort(order[:held])
+
+    def _backgrounds(self, units: Units, rows: NDArray[np.intp], anchors: Anchors, *, seed: int) -> list[Backgrounds]:
+        """Haplotype backgrounds of some rows at every scale."""
+        states = units.states[rows]
+        filled = np.where(states < 0, anchors.points[anchors.assignment[rows]], states).astype(np.float32)
+        count = int(np.clip(len(rows) // _ROWS_PER_BACKGROUND, 1, self.config.backgrounds))
+        x = torch.from_numpy(filled)
+        return [
+            Backgrounds.fit(x, count=count, tile=tile, halo=halo, generator=torch.Generator().manual_seed(seed))
+            for tile, halo in self.config.scales
+        ]
+
+    def _assemble(
+        self, units: Units, anchors: Anchors, bounds: tuple[int, ...], backgrounds: list[Backgrounds]
+    ) -> Engine:
         """Bases and spectra of the rows about their anchors, block by block."""
         frequency = torch.from_numpy(units.frequency() * units.ploidy)
         points = torch.from_numpy(anchors.points)
@@ -208,30 +231,36 @@ class GenotypeModel:
             points=points,
             weights=torch.from_numpy(anchors.weights),
             conditions=(anchors.n, len(names)) if len(names) > 1 else (anchors.n,),
+            backgrounds=backgrounds,
             ploidy=units.ploidy,
             config=self.config,
         )
 
-    def _problem(self, units: Units, anchors: Anchors, labels: NDArray[np.str_] | None, *, seed: int) -> AlleleProblem:
-        """Splits off validation people and moves rows to the device."""
-        people = units.n_people
-        held = int(np.clip(round(self.config.validation * people), min(10, people // 4), 100))
-        order = np.random.default_rng(seed).permutation(people)
+    def _problem(
+        self,
+        units: Units,
+        anchors: Anchors,
+        labels: NDArray[np.str_] | None,
+        *,
+        parts: tuple[NDArray[np.intp], NDArray[np.intp]],
+        seed: int,
+    ) -> AlleleProblem:
+        """Rows to learn from and rows to validate on, on the device."""
         names = anchors.population.labels
         conditions = [anchors.assignment]
         if len(names) > 1 and labels is not None:
             index = np.searchsorted(np.asarray(names), labels.astype(str))
             conditions.append(np.repeat(index, units.per_person).astype(np.int64))
-        parts = []
-        for chosen in (np.sort(order[held:]), np.sort(order[:held])):
+        sides = []
+        for chosen in parts:
             rows = units.rows_of(chosen)
-            parts.append(
+            sides.append(
                 Rows.from_numpy(
                     units.states[rows], anchors.assignment[rows], *(c[rows] for c in conditions),
                     device=self.engine.device,
                 )
             )  # fmt: skip
-        return AlleleProblem(self.engine, parts[0], parts[1], seed=seed)
+        return AlleleProblem(self.engine, sides[0], sides[1], seed=seed)
 
     def sample(
         self,

@@ -37,7 +37,7 @@ class NetworkConfig:
     expansion: int = 2
     dilations: tuple[int, ...] = (1, 2, 4, 8, 4, 2)
     window: int = 128
-    local: int = 0
+    local: int = 2
 
     def __post_init__(self) -> None:
         if min(self.tile, self.width, self.expansion, self.window) < 1 or not self.dilations:
@@ -127,11 +127,21 @@ class ChromosomeNetwork(nn.Module):
         channels: features per site.
         outputs: numbers per site: 1 for binary alleles, 3 for dosage states.
         conditions: number of categories of each conditioning variable (anchors, labels), may be empty.
+        opinions: number of other opinions on every site whose weight in the log odds is learned.
         config: sizes.
     """
 
+    _QUICK = 5.0  # opinions deserve their weight within the first steps
+
     def __init__(
-        self, sites: int, *, channels: int, outputs: int, conditions: tuple[int, ...], config: NetworkConfig
+        self,
+        sites: int,
+        *,
+        channels: int,
+        outputs: int,
+        conditions: tuple[int, ...],
+        opinions: int = 0,
+        config: NetworkConfig,
     ) -> None:
         super().__init__()
         self.frequencies: Tensor
@@ -151,9 +161,20 @@ class ChromosomeNetwork(nn.Module):
         nn.init.zeros_(self.readout_condition.weight)
         nn.init.zeros_(self.readout_condition.bias)
         self.readout = _TileLinear(tiles, config.width, config.tile * outputs, zero=True)
+        self.opinions = opinions
+        if opinions:
+            self.trust = nn.Linear(config.width, opinions)
+            nn.init.zeros_(self.trust.weight)
+            nn.init.zeros_(self.trust.bias)
 
     def forward(
-        self, features: Tensor, log_noise: Tensor, conditions: tuple[Tensor, ...] = (), *, first_tile: int = 0
+        self,
+        features: Tensor,
+        log_noise: Tensor,
+        conditions: tuple[Tensor, ...] = (),
+        *,
+        opinions: Tensor | None = None,
+        first_tile: int = 0,
     ) -> Tensor:
         """Corrections of the log odds.
 
@@ -161,6 +182,8 @@ class ChromosomeNetwork(nn.Module):
             features: (B, sites, channels) for a run of sites that starts at tile ``first_tile``.
             log_noise: log noise-to-signal ratio, (B,).
             conditions: one integer tensor (B,) per conditioning variable.
+            opinions: what others would change about the log odds, (B, sites, opinions); a share of each, which depends
+                on noise and conditions, is added to the corrections.
             first_tile: index of the tile the run of sites starts at.
 
         Returns:
@@ -183,4 +206,9 @@ class ChromosomeNetwork(nn.Module):
         scale, shift = self.readout_condition(c).chunk(2, dim=-1)
         h = F.layer_norm(h, h.shape[-1:]) * (1 + scale) + shift
         out = self.readout(h, run)
-        return out.transpose(0, 1).reshape(batch, n * tile, self.outputs)[:, :sites]
+        out = out.transpose(0, 1).reshape(batch, n * tile, self.outputs)[:, :sites]
+        if opinions is None:
+            return out
+        share = self._QUICK * self.trust(c)
+        agreed = torch.bmm(opinions, share.unsqueeze(-1).to(opinions.dtype))
+        return out + agreed * torch.arange(1, self.outputs + 1, device=out.device, dtype=out.dtype)

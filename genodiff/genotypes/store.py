@@ -24,6 +24,7 @@ from genodiff.core.bases import BlockPCA
 from genodiff.core.training import TrainingResult
 from genodiff.files import sha256
 from genodiff.genotypes.anchors import Population
+from genodiff.genotypes.backgrounds import Backgrounds
 from genodiff.genotypes.config import ModelConfig
 from genodiff.genotypes.engine import Engine
 
@@ -179,6 +180,16 @@ def _rebuild(path: Path, header: dict[str, Any]) -> GenotypeModel:
         points=tensors["prior.means"],
         weights=tensors["prior.weights"],
         conditions=tuple(header["conditions"]),
+        backgrounds=[
+            Backgrounds(
+                tensors[f"backgrounds.{k}.means"],
+                tensors[f"backgrounds.{k}.variance"],
+                tensors[f"backgrounds.{k}.weights"],
+                tile=tile,
+                halo=halo,
+            )
+            for k, (tile, halo) in enumerate(config.scales)
+        ],
         ploidy=header["ploidy"],
         config=config,
     )

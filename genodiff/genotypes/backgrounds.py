@@ -1,0 +1,130 @@
+"""Haplotype backgrounds: what real haplotypes look like within a window, as a Gaussian mixture per tile.
+
+A Gaussian base knows pairs of sites; haplotypes are not pairs of sites but a few dozen ancestral backgrounds at any
+place. Every tile has M cluster means over a window of itself and its surroundings. Given what the noisy states say
+about each site, the posterior over the backgrounds is one batched product, and so is the mean state they imply. That
+mean is shown to the network, which then need not discover the clusters by gradient descent. A background is an average
+over many rows (never fewer than 24 on average), not a person.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["Backgrounds", "windows"]
+
+
+def windows(x: Tensor, tile: int, halo: int, *, offset: int = 0) -> Tensor:
+    """Overlapping windows along the last axis, (B, sites) → (tiles, B, tile + 2 · halo), zeros outside.
+
+    Args:
+        x: a run of sites.
+        tile: distance of the windows.
+        halo: sites of context on either side.
+        offset: place of the first site within its tile.
+    """
+    tiles = -(-(offset + x.shape[-1]) // tile)
+    padded = F.pad(x, (halo + offset, halo + tiles * tile - offset - x.shape[-1]))
+    return padded.unfold(-1, tile + 2 * halo, tile).transpose(0, 1)
+
+
+class Backgrounds(nn.Module):
+    """M backgrounds for every tile.
+
+    Args:
+        means: mean states, (tiles, window, M).
+        variance: pooled variance of a site within its background, (tiles, window), > 0.
+        weights: share of rows on each background, (tiles, M).
+        tile: sites per tile.
+        halo: sites of context on either side of a tile; window = tile + 2 · halo.
+    """
+
+    means: Tensor
+    variance: Tensor
+    weights: Tensor
+
+    def __init__(self, means: Tensor, variance: Tensor, weights: Tensor, *, tile: int, halo: int) -> None:
+        super().__init__()
+        self.tile, self.halo = tile, halo
+        self.register_buffer("means", means)
+        self.register_buffer("variance", variance)
+        self.register_buffer("weights", weights)
+
+    @property
+    def count(self) -> int:
+        """Number of backgrounds M."""
+        return self.means.shape[-1]
+
+    @torch.no_grad()
+    def forward(self, linear: Tensor, precision: Tensor, *, first_site: int = 0) -> Tensor:
+        """Mean states implied by the posterior over backgrounds, (B, sites).
+
+        Args:
+            linear: h of the site-wise likelihood exp(h x − ½ P x²), (B, sites), for a run of sites.
+            precision: P, same shape, ≥ 0.
+            first_site: index of the first site of the run.
+        """
+        first, offset = divmod(first_site, self.tile)
+        sites = linear.shape[-1]
+        h = windows(linear, self.tile, self.halo, offset=offset)
+        p = windows(precision, self.tile, self.halo, offset=offset)
+        run = slice(first, first + len(h))
+        means = self.means[run]
+        # Integrating the site's state out of its background, N(a, v): precision P/(1 + P v) about h/P.
+        damping = 1 / (1 + p * self.variance[run].unsqueeze(1))
+        log_r = torch.baddbmm(self.weights[run].log().unsqueeze(1), h * damping, means)
+        log_r = torch.baddbmm(log_r, p * damping, means.square(), alpha=-0.5)
+        own = means[:, self.halo : self.halo + self.tile]
+        mean = torch.bmm(torch.softmax(log_r, dim=-1), own.transpose(1, 2))
+        return mean.transpose(0, 1).reshape(len(linear), -1)[:, offset : offset + sites]
+
+    @classmethod
+    @torch.no_grad()
+    def fit(
+        cls,
+        states: Tensor,
+        *,
+        count: int,
+        tile: int,
+        halo: int,
+        generator: torch.Generator,
+        rounds: int = 12,
+        chunk: int = 32,
+    ) -> Backgrounds:
+        """Lloyd's algorithm in every window at once.
+
+        Args:
+            states: rows (n, sites), float, unknown states filled in.
+            count: backgrounds per tile; fewer than rows.
+            tile: sites per tile.
+            halo: sites of context on either side.
+            generator: chooses the rows clusters start from.
+            rounds: iterations.
+            chunk: tiles treated at a time, to bound memory.
+        """
+        n, sites = states.shape
+        tiles = -(-sites // tile)
+        count = min(count, n)
+        means, variances, weights = [], [], []
+        prior = states.mean(0)
+        for first in range(0, tiles, chunk):
+            lo, hi = first * tile - halo, min(tiles, first + chunk) * tile + halo
+            part = F.pad(states[:, max(0, lo) : hi], (max(0, -lo), max(0, hi - sites)))
+            centre = F.pad(prior[max(0, lo) : hi], (max(0, -lo), max(0, hi - sites)))
+            x = part.unfold(-1, tile + 2 * halo, tile).transpose(0, 1)
+            overall = centre.unfold(-1, tile + 2 * halo, tile)
+            start = torch.stack([torch.randperm(n, generator=generator)[:count] for _ in range(len(x))]).to(x.device)
+            a = torch.gather(x, 1, start.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
+            for _ in range(rounds):
+                nearest = (torch.bmm(x, a.transpose(1, 2)) - 0.5 * a.square().sum(-1).unsqueeze(1)).argmax(-1)
+                size = torch.zeros(len(x), count, device=x.device).scatter_add_(1, nearest, torch.ones_like(x[..., 0]))
+                total = torch.zeros_like(a).scatter_add_(1, nearest.unsqueeze(-1).expand_as(x), x)
+                # One pseudo-row at the overall mean: no allele is impossible, empty clusters fall back to the mean.
+                a = (total + overall.unsqueeze(1)) / (size + 1).unsqueeze(-1)
+            residual = x - torch.gather(a, 1, nearest.unsqueeze(-1).expand_as(x))
+            variances.append(residual.square().mean(1).clamp_min(1e-3))
+            means.append(a.transpose(1, 2))
+            weights.append((size + 0.5) / (size + 0.5).sum(-1, keepdim=True))
+        return cls(torch.cat(means), torch.cat(variances), torch.cat(weights), tile=tile, halo=halo)
