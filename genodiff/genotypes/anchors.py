@@ -165,7 +165,7 @@ def fit_anchors(
     haplotypes = units.phased_at_random(rng)[:, columns]
     observed = inbreeding(haplotypes) if units.per_person == 2 else float("nan")
     # Equal rows cannot be told apart: there are no more clusters than distinct rows.
-    distinct = len({row.tobytes() for row in units.states})
+    distinct = len(np.unique(scores.round(4), axis=0))
     candidates = [n] if n is not None else [k for k in _CANDIDATES if k == 1 or k * _ROWS_PER_ANCHOR <= rows]
     assignment, repaired = np.zeros(rows, dtype=np.int64), float("nan")
     for k in candidates:

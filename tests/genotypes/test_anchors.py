@@ -1,0 +1,203 @@
+"""Anchors from rows, their number from the data, and who goes with whom."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from genodiff.genotypes.anchors import Population, _repaired, fit_anchors, inbreeding
+from genodiff.genotypes.units import Units, units_of
+from tests.genotypes.tables import table_of
+
+
+def independent(people: int, sites: int, frequency: NDArray[np.float64], seed: int = 0) -> NDArray[np.int8]:
+    rng = np.random.default_rng(seed)
+    return (rng.random((people, sites, 2)) < frequency[None, :, None]).astype(np.int8)
+
+
+def two_populations(people: int = 200, sites: int = 300, seed: int = 0) -> NDArray[np.int8]:
+    """Half of the people from each of two populations whose frequencies are far apart; no linkage."""
+    p = np.random.default_rng(seed).uniform(0.1, 0.9, (2, sites))
+    halves = [independent(people // 2, sites, p[k], seed + 1 + k) for k in (0, 1)]
+    return np.concatenate(halves)
+
+
+def units(haplotypes: NDArray[np.int8]) -> Units:
+    return units_of(table_of(haplotypes))
+
+
+def test_inbreeding_of_random_mating_is_zero_and_of_selfing_one() -> None:
+    random = units(independent(300, 400, np.full(400, 0.3)))
+    assert abs(inbreeding(random.states)) < 0.01
+    twins = random.states.copy()
+    twins[1::2] = twins[::2]
+    assert inbreeding(twins) == pytest.approx(1, abs=1e-12)
+
+
+def test_inbreeding_of_pooled_populations_shows_their_difference() -> None:
+    assert inbreeding(units(two_populations()).states) > 0.1
+
+
+def test_inbreeding_leaves_unknown_states_out() -> None:
+    states = units(independent(500, 400, np.full(400, 0.3))).states.copy()
+    states[np.random.default_rng(1).random(states.shape) < 0.2] = -1
+    assert abs(inbreeding(states)) < 0.02
+    assert inbreeding(np.full((4, 3), -1, dtype=np.int8)) == 0
+
+
+def test_expected_inbreeding_after_repairing_is_the_mean_over_repairings() -> None:
+    haplotypes = units(two_populations(40, 60)).states
+    group = np.random.default_rng(4).integers(0, 3, len(haplotypes))
+    rng, drawn = np.random.default_rng(5), []
+    for _ in range(400):
+        partner = np.arange(len(group))
+        for g in range(3):
+            members = np.flatnonzero(group == g)
+            partner[members] = rng.permutation(members)
+        drawn.append(inbreeding(haplotypes[partner]))
+    error = 5 * np.std(drawn) / np.sqrt(len(drawn))
+    assert _repaired(haplotypes, group) == pytest.approx(np.mean(drawn), abs=error)
+
+
+def test_two_anchors_suffice_for_two_populations_and_repairing_keeps_their_difference() -> None:
+    anchors = fit_anchors(units(two_populations()), seed=1)
+    assert anchors.n == 2
+    observed, repaired = anchors.inbreeding
+    assert observed > 0.1
+    assert repaired == pytest.approx(observed, abs=0.01)
+    # Every person has both haplotypes in the cluster of its population.
+    assert (anchors.assignment[::2] == anchors.assignment[1::2]).all()
+    assert anchors.assignment[0] != anchors.assignment[-1]
+    np.testing.assert_allclose(anchors.weights, [0.5, 0.5])
+
+
+def test_more_populations_need_more_anchors() -> None:
+    p = np.random.default_rng(7).uniform(0.05, 0.95, (6, 200))
+    people = np.concatenate([independent(60, 200, q, seed=k) for k, q in enumerate(p)])
+    anchors = fit_anchors(units(people), seed=1)
+    assert anchors.n == 8
+    assert anchors.inbreeding[1] == pytest.approx(anchors.inbreeding[0], abs=0.01)
+
+
+def test_data_without_structure_take_the_fewest_anchors() -> None:
+    anchors = fit_anchors(units(independent(300, 400, np.full(400, 0.3))), seed=1)
+    assert anchors.n <= 2
+    assert abs(anchors.inbreeding[1]) < 0.015
+
+
+def test_few_rows_have_a_single_anchor() -> None:
+    anchors = fit_anchors(units(two_populations(30)), seed=1)
+    assert anchors.n == 1
+    np.testing.assert_allclose(anchors.points[0], units(two_populations(30)).frequency(), rtol=1e-5)
+
+
+def test_labels_explain_structure_that_anchors_need_not() -> None:
+    labels = np.repeat(["A", "B"], 100)
+    anchors = fit_anchors(units(two_populations()), labels=labels, n=1, seed=1)
+    assert anchors.n == 1
+    assert anchors.inbreeding[1] == pytest.approx(anchors.inbreeding[0], abs=0.01)
+    assert anchors.population.labels == ("A", "B")
+
+
+def test_anchors_are_means_of_their_rows() -> None:
+    rows = units(two_populations())
+    anchors = fit_anchors(rows, n=2, seed=1)
+    for k in (0, 1):
+        mean = rows.states[anchors.assignment == k].mean(0)
+        np.testing.assert_allclose(anchors.points[k], mean, atol=1 / (anchors.assignment == k).sum())
+    # An allele that a cluster does not show stays possible there.
+    assert (anchors.points > 0).all()
+    assert (anchors.points < 1).all()
+
+
+def test_medoids_are_rows_of_their_cluster() -> None:
+    rows = units(two_populations())
+    anchors = fit_anchors(rows, n=3, kind="medoids", seed=1)
+    for k in range(3):
+        assert (rows.states[anchors.assignment == k] == anchors.points[k]).all(1).any()
+
+
+def test_unphased_heterozygotes_count_half_in_the_anchors() -> None:
+    haplotypes = two_populations()
+    phased = np.random.default_rng(1).random(haplotypes.shape[:2]) >= 0.3
+    rows = units_of(table_of(haplotypes, phased=phased))
+    assert rows.per_person == 2
+    anchors = fit_anchors(rows, n=2, seed=1)
+    truth = np.stack([haplotypes[side].mean((0, 2)) for side in (slice(0, 100), slice(100, 200))])
+    order = [int(anchors.assignment[0]), int(anchors.assignment[-1])]
+    assert np.abs(anchors.points[order] - truth).mean() < 0.01
+    assert anchors.inbreeding[0] == pytest.approx(inbreeding(units(haplotypes).states), abs=1e-12)
+
+
+def test_same_seed_same_anchors_whatever_the_global_state() -> None:
+    import torch
+
+    rows = units(two_populations())
+    first = fit_anchors(rows, n=4, seed=3)
+    torch.manual_seed(99)
+    state = torch.random.get_rng_state()
+    again = fit_anchors(rows, n=4, seed=3)
+    np.testing.assert_array_equal(first.assignment, again.assignment)
+    np.testing.assert_array_equal(first.points, again.points)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_dosages_have_anchors_of_people_and_no_pairing() -> None:
+    haplotypes = two_populations()
+    rows = units_of(table_of(haplotypes, phased=np.zeros(haplotypes.shape[:2], dtype=bool)))
+    anchors = fit_anchors(rows, seed=1)
+    assert anchors.points.shape == (anchors.n, 300)
+    assert anchors.points.max() > 1.2
+    assert np.isnan(anchors.inbreeding).all()
+    assert anchors.population.combinations.shape[1] == 2
+
+
+@pytest.mark.parametrize("sites", [1, 2, 3])
+def test_few_sites_give_no_more_anchors_than_distinct_rows(sites: int) -> None:
+    rows = units(two_populations(sites=sites))
+    anchors = fit_anchors(rows, seed=1)
+    assert anchors.n <= 2**sites
+    assert (np.bincount(anchors.assignment, minlength=anchors.n) > 0).all()
+    assert (anchors.weights > 0).all()
+
+
+@pytest.mark.parametrize("n", [0, 401])
+def test_number_of_anchors_out_of_range_is_refused(n: int) -> None:
+    with pytest.raises(ValueError, match="number of anchors must lie in 1 … 400"):
+        fit_anchors(units(two_populations()), n=n)
+
+
+POPULATION = Population(
+    labels=("A", "B"),
+    combinations=np.array([[0, 0, 1], [0, 1, 1], [1, 0, 0], [1, 0, 2]]),
+    counts=np.array([50, 25, 20, 5]),
+)
+
+
+def tally(people: NDArray[np.int64]) -> Counter[tuple[int, ...]]:
+    return Counter((int(row[0]), *sorted(int(v) for v in row[1:])) for row in people)
+
+
+@pytest.mark.parametrize("n", [1, 7, 100, 333, 2000])
+def test_drawn_combinations_occur_their_expected_number_of_times(n: int) -> None:
+    for seed in range(5):
+        drawn = tally(POPULATION.draw(n, rng=np.random.default_rng(seed)))
+        assert sum(drawn.values()) == n
+        for row, count in zip(POPULATION.combinations, POPULATION.counts, strict=True):
+            assert abs(drawn[tuple(row.tolist())] - n * count / 100) < 1
+
+
+def test_drawn_people_of_a_label_are_of_that_label_in_proportion() -> None:
+    drawn = tally(POPULATION.draw(75, rng=np.random.default_rng(0), label=0))
+    assert drawn == {(0, 0, 1): 50, (0, 1, 1): 25}
+
+
+def test_which_haplotype_comes_first_and_the_order_of_people_are_random() -> None:
+    people = POPULATION.draw(1000, rng=np.random.default_rng(0))
+    mixed = people[(people[:, 0] == 0) & (people[:, 1] != people[:, 2])]
+    assert 0.4 < (mixed[:, 1] == 0).mean() < 0.6
+    first, second = people[:500, 0].mean(), people[500:, 0].mean()
+    assert abs(first - second) < 0.1
