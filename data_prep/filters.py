@@ -61,13 +61,13 @@ _REMEDY = {
 }
 
 
-def check_thresholds(*, maf: float, max_missing: float) -> None:
+def check_thresholds(*, maf: float | None, max_missing: float) -> None:
     """Refuse thresholds outside their domain: maf in [0, 0.5], max_missing in [0, 1].
 
     Raises:
         ValueError: a threshold out of range or not a number.
     """
-    if not 0 <= maf <= 0.5:
+    if maf is not None and not 0 <= maf <= 0.5:
         raise ValueError(f"maf must lie in [0, 0.5], got {maf}")
     if not 0 <= max_missing <= 1:
         raise ValueError(f"max_missing must lie in [0, 1], got {max_missing}")
@@ -188,13 +188,14 @@ def count_rows(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 def judge_data(
-    haplotypes: NDArray[np.int8], *, maf: float, max_missing: float, tally: Tally
+    haplotypes: NDArray[np.int8], *, maf: float | None, max_missing: float, tally: Tally
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     """Sites that pass missingness, monomorphism and MAF; removals go to the tally.
 
     Args:
         haplotypes: int8 (variants, samples, 2), codes 0, 1, −1.
-        maf: keep a site whose minor-allele frequency among called alleles is at least this.
+        maf: keep a site whose minor-allele frequency among called alleles is at least this; ``None`` keeps monomorphic
+            sites too.
         max_missing: keep a site if at most this share of people lacks a complete call.
         tally: receives the counts.
 
@@ -214,6 +215,9 @@ def judge_data(
     minor = np.minimum(alt, called - alt)
     # Counts and not rates are compared: 3 of 30 is not above 10 % by rounding.
     too_missing = incomplete > np.floor(max_missing * n_samples + 1e-9)
+    if maf is None:
+        tally.remove("missing", too_missing.sum())
+        return ~too_missing, incomplete
     monomorphic = ~too_missing & (minor == 0)
     rare = ~too_missing & ~monomorphic & (minor < maf * called - 1e-9)
     tally.remove("missing", too_missing.sum())

@@ -25,7 +25,7 @@ def read_variants(
     path: str | os.PathLike[str],
     *,
     region: str | None = None,
-    maf: float = 0.0,
+    maf: float | None = 0.0,
     max_missing: float = 0.1,
     samples: Sequence[str] | None = None,
     progress: bool = False,
@@ -39,7 +39,8 @@ def read_variants(
     Args:
         path: the file.
         region: ``22``, ``22:1-2000000``; ``22`` and ``chr22`` mean the same. Needed if the file holds several contigs.
-        maf: smallest minor-allele frequency kept, in [0, 0.5]; with 0 every polymorphic site is kept.
+        maf: smallest minor-allele frequency kept, in [0, 0.5]; with 0 every polymorphic site is kept,
+            with ``None`` monomorphic ones too.
         max_missing: largest share of people without a complete call, in [0, 1].
         samples: people to read, in this order; frequencies are those among them. All if ``None``.
         progress: show a bar on stderr.
@@ -73,7 +74,9 @@ def read_variants(
             tally.kept += len(rows)
             tally.missing_calls += int(incomplete[rows].sum())
             kept.append(_take(block, rows))
-    report = tally.report(n_samples=len(source.samples), source=str(source.path), maf=maf, max_missing=max_missing)
+    report = tally.report(
+        n_samples=len(source.samples), source=str(source.path), maf=maf or 0.0, max_missing=max_missing
+    )
     if where is not None and not report.n_records:
         raise InputError(f"{source.path} has no record in region {region}: check contig and positions")
     report.require_sites()

@@ -58,7 +58,8 @@ def _stack(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 
 data_options = _stack(
-    click.option("--panel", type=_PATH, help="Population labels: a table with the columns sample and super_pop, label or pop."),
+    click.option("--panel", type=_PATH,
+                 help="Population labels: a table with the columns sample and super_pop, label or pop."),
     click.option("--panel-column", help="Column of the panel to take labels from."),
     click.option("--region", help="Contig or contig:from-to (bp), for example 22:1-2000000."),
     click.option("--map", "genetic_map", type=_PATH, help="Genetic map (bp to cM): PLINK, HapMap or SHAPEIT format."),
@@ -114,8 +115,10 @@ class _Labels(click.ParamType):
 
 
 people_options = _stack(
-    click.option("-n", "--samples", "n", type=click.IntRange(min=1), help="Number of synthetic people; as many as were learned from if not given."),
-    click.option("--labels", type=_Labels(), help="People per population label, as in EUR=3000,AFR=2000; needs a panel at fit."),
+    click.option("-n", "--samples", "n", type=click.IntRange(min=1),
+                 help="Number of synthetic people; as many as were learned from if not given."),
+    click.option("--labels", type=_Labels(),
+                 help="People per population label, as in EUR=3000,AFR=2000; needs a panel at fit."),
 )  # fmt: skip
 
 
@@ -151,7 +154,7 @@ def synthesize(vcf: Path, output: Path, n: int | None, labels: dict[str, int] | 
     """Learn from VCF, write synthetic people, and judge them against people held out.
 
     VCF is a .vcf, .vcf.gz or .bcf of diploid calls on one contig (or one --region of it). The folder receives
-    synthetic.vcf.gz with its index, synthetic.panel.tsv, model/, metrics.csv, report.html, figures/ and provenance.json.
+    synthetic.vcf.gz with its index, synthetic.panel.tsv, model/, metrics.csv, report.html, figures/, provenance.json.
     An interrupted run goes on from its last checkpoint when the same command is given again.
 
     \b
@@ -269,7 +272,7 @@ _sim_output = click.option("-o", "--output", type=_PATH, required=True, help="VC
 @click.option("--phased", is_flag=True, help="One latent vector per haplotype instead of one per person.")
 @seed_option
 @click.option("--force", is_flag=True, help="Replace an output that exists.")
-def ld_blocks(output: Path, people: int, sites: int, block_size: int, decay: float, phased: bool, seed: int, force: bool) -> None:  # fmt: skip
+def ld_blocks(output: Path, people: int, sites: int, force: bool, **o: Any) -> None:
     """Blocks of latent Gaussian variables cut into genotypes (the GOU paper's simulated SNPs).
 
     \b
@@ -278,7 +281,7 @@ def ld_blocks(output: Path, people: int, sites: int, block_size: int, decay: flo
     """
     from data_prep.simulate import simulate_ld_blocks
 
-    truth = simulate_ld_blocks(people, sites, block_size=block_size, decay=decay, phased=phased, seed=seed)
+    truth = simulate_ld_blocks(people, sites, **o)
     _write_simulated(truth.table, output, force=force)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +30,7 @@ class Denoiser(nn.Module):
 
     process: LinearDiffusion
 
-    def score(self, x_t: Tensor, t: Tensor, **condition: Tensor) -> Tensor:
+    def score(self, x_t: Tensor, t: Tensor, **condition: Any) -> Tensor:
         """∇ log p_t(x_t) by Tweedie's formula, (m D_z − z)/s² per mode; t > 0."""
         process = self.process
         z = process.basis.analysis(x_t - process.mean)
@@ -259,7 +259,7 @@ class ResidualDenoiser(Denoiser):
         self.network = network
         self.reference_rate = reference_rate
 
-    def forward(self, x_t: Tensor, t: Tensor, **condition: Tensor) -> Tensor:
+    def forward(self, x_t: Tensor, t: Tensor, **condition: Any) -> Tensor:
         """E[x_0 | x_t], (B, d)."""
         process, prior = self.process, self.base.prior
         m, s2 = process.mean_coefficient(t), process.variance(t)

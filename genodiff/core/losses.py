@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -26,7 +28,7 @@ def stratified_times(grid: Tensor, n: int, *, generator: torch.Generator | None 
 
 
 def denoising_score_matching(
-    denoiser: Denoiser, x_0: Tensor, t: Tensor, *, generator: torch.Generator | None = None, **condition: Tensor
+    denoiser: Denoiser, x_0: Tensor, t: Tensor, *, generator: torch.Generator | None = None, **condition: Any
 ) -> Tensor:
     """Σ_i E[(m/s)² (D_i − x_0,i)²]/d: score matching with weight s² per mode, a scalar.
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,7 +36,7 @@ class Sampler:
         self.process = denoiser.process
 
     def step(
-        self, x_t: Tensor, t: Tensor, s: Tensor, *, generator: torch.Generator | None = None, **condition: Tensor
+        self, x_t: Tensor, t: Tensor, s: Tensor, *, generator: torch.Generator | None = None, **condition: Any
     ) -> Tensor:
         """States (B, d) at time s ≤ t given those at t; t and s are scalars ()."""
         raise NotImplementedError
@@ -48,7 +49,7 @@ class Sampler:
         *,
         generator: torch.Generator | None = None,
         progress: Callable[[int], None] | None = None,
-        **condition: Tensor,
+        **condition: Any,
     ) -> Tensor:
         """Runs all steps of a decreasing grid of times, from grid[0] to grid[-1].
 
@@ -69,10 +70,10 @@ class Sampler:
                 progress(k)
         return x
 
-    def _denoise(self, x: Tensor, t: Tensor, condition: dict[str, Tensor]) -> Tensor:
+    def _denoise(self, x: Tensor, t: Tensor, condition: dict[str, Any]) -> Tensor:
         return self.denoiser(x, t.expand(len(x)), **condition)
 
-    def _velocity(self, x: Tensor, t: Tensor, *, score_share: float, condition: dict[str, Tensor]) -> Tensor:
+    def _velocity(self, x: Tensor, t: Tensor, *, score_share: float, condition: dict[str, Any]) -> Tensor:
         """Forward-time velocity M(x − μ) − share · β · score, per unit of t."""
         score = self.denoiser.score(x, t.expand(len(x)), **condition)
         return self.process.drift(x, t) - score_share * self.process.diffusion(t) * score
@@ -98,7 +99,7 @@ class Ancestral(Sampler):
     stochastic = True
 
     def step(
-        self, x_t: Tensor, t: Tensor, s: Tensor, *, generator: torch.Generator | None = None, **condition: Tensor
+        self, x_t: Tensor, t: Tensor, s: Tensor, *, generator: torch.Generator | None = None, **condition: Any
     ) -> Tensor:
         """Draws from p(x_s | x_t, x_0 = D(x_t, t)); at s = 0 this is D itself."""
         mean, variance = bridge(self, x_t, self._denoise(x_t, t, condition), t, s)
@@ -112,7 +113,7 @@ class EulerMaruyama(Sampler):
     stochastic = True
 
     def step(
-        self, x_t: Tensor, t: Tensor, s: Tensor, *, generator: torch.Generator | None = None, **condition: Tensor
+        self, x_t: Tensor, t: Tensor, s: Tensor, *, generator: torch.Generator | None = None, **condition: Any
     ) -> Tensor:
         """x_s = x_t − (t − s) [M(x_t − μ) − β score] + √(β (t − s)) ξ."""
         noise = torch.randn(x_t.shape, generator=generator, device=x_t.device, dtype=x_t.dtype)
@@ -124,7 +125,7 @@ class EulerODE(Sampler):
     """First-order integration of the probability flow."""
 
     def step(
-        self, x_t: Tensor, t: Tensor, s: Tensor, *, generator: torch.Generator | None = None, **condition: Tensor
+        self, x_t: Tensor, t: Tensor, s: Tensor, *, generator: torch.Generator | None = None, **condition: Any
     ) -> Tensor:
         """x_s = x_t + (s − t) v(x_t, t)."""
         return x_t + (s - t) * self._velocity(x_t, t, score_share=0.5, condition=condition)
@@ -139,7 +140,7 @@ class HeunODE(Sampler):
     order = 2
 
     def step(
-        self, x_t: Tensor, t: Tensor, s: Tensor, *, generator: torch.Generator | None = None, **condition: Tensor
+        self, x_t: Tensor, t: Tensor, s: Tensor, *, generator: torch.Generator | None = None, **condition: Any
     ) -> Tensor:
         """x_s = x_t + (s − t)/2 [v(x_t, t) + v(x̂_s, s)]."""
         first = self._velocity(x_t, t, score_share=0.5, condition=condition)

@@ -4,16 +4,22 @@ A Gaussian base knows pairs of sites; haplotypes are not pairs of sites but a fe
 place. Every tile has M cluster means over a window of itself and its surroundings. Given what the noisy states say
 about each site, the posterior over the backgrounds is one batched product, and so is the mean state they imply. That
 mean is shown to the network, which then need not discover the clusters by gradient descent. A background is an average
-over many rows (never fewer than 24 on average), not a person.
+over many rows (24 or more on average), not a person.
+
+A training row is part of the backgrounds it is compared with, a new row is not. Shown as they are, backgrounds would
+look more trustworthy in training than they turn out to be in sampling, and what the network learned from them would be
+a copy. So a row that is being learned is first taken out of its own background, exactly (:class:`Membership`).
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["Backgrounds", "windows"]
+__all__ = ["Backgrounds", "Membership", "windows"]
 
 
 def windows(x: Tensor, tile: int, halo: int, *, offset: int = 0) -> Tensor:
@@ -30,27 +36,40 @@ def windows(x: Tensor, tile: int, halo: int, *, offset: int = 0) -> Tensor:
     return padded.unfold(-1, tile + 2 * halo, tile).transpose(0, 1)
 
 
+@dataclass(frozen=True)
+class Membership:
+    """Rows that are part of the backgrounds and are to be left out of them.
+
+    Attributes:
+        states: their clean states, (B, sites) of the run.
+        background: background of each row in every tile of the chromosome, (B, tiles).
+    """
+
+    states: Tensor
+    background: Tensor
+
+
 class Backgrounds(nn.Module):
     """M backgrounds for every tile.
 
     Args:
-        means: mean states, (tiles, window, M).
+        means: mean states, (tiles, window, M), each with one pseudo-row at the site mean.
         variance: pooled variance of a site within its background, (tiles, window), > 0.
-        weights: share of rows on each background, (tiles, M).
+        sizes: rows on each background, (tiles, M).
         tile: sites per tile.
         halo: sites of context on either side of a tile; window = tile + 2 · halo.
     """
 
     means: Tensor
     variance: Tensor
-    weights: Tensor
+    sizes: Tensor
 
-    def __init__(self, means: Tensor, variance: Tensor, weights: Tensor, *, tile: int, halo: int) -> None:
+    def __init__(self, means: Tensor, variance: Tensor, sizes: Tensor, *, tile: int, halo: int) -> None:
         super().__init__()
         self.tile, self.halo = tile, halo
         self.register_buffer("means", means)
         self.register_buffer("variance", variance)
-        self.register_buffer("weights", weights)
+        self.register_buffer("sizes", sizes)
 
     @property
     def count(self) -> int:
@@ -58,13 +77,16 @@ class Backgrounds(nn.Module):
         return self.means.shape[-1]
 
     @torch.no_grad()
-    def forward(self, linear: Tensor, precision: Tensor, *, first_site: int = 0) -> Tensor:
+    def forward(
+        self, linear: Tensor, precision: Tensor, *, first_site: int = 0, leave_out: Membership | None = None
+    ) -> Tensor:
         """Mean states implied by the posterior over backgrounds, (B, sites).
 
         Args:
             linear: h of the site-wise likelihood exp(h x − ½ P x²), (B, sites), for a run of sites.
             precision: P, same shape, ≥ 0.
             first_site: index of the first site of the run.
+            leave_out: rows to take out of their own backgrounds, in the order of the batch.
         """
         first, offset = divmod(first_site, self.tile)
         sites = linear.shape[-1]
@@ -74,11 +96,26 @@ class Backgrounds(nn.Module):
         means = self.means[run]
         # Integrating the site's state out of its background, N(a, v): precision P/(1 + P v) about h/P.
         damping = 1 / (1 + p * self.variance[run].unsqueeze(1))
-        log_r = torch.baddbmm(self.weights[run].log().unsqueeze(1), h * damping, means)
-        log_r = torch.baddbmm(log_r, p * damping, means.square(), alpha=-0.5)
-        own = means[:, self.halo : self.halo + self.tile]
-        mean = torch.bmm(torch.softmax(log_r, dim=-1), own.transpose(1, 2))
-        return mean.transpose(0, 1).reshape(len(linear), -1)[:, offset : offset + sites]
+        h, p = h * damping, p * damping
+        log_r = torch.baddbmm((self.sizes[run] + 0.5).log().unsqueeze(1), h, means)
+        log_r = torch.baddbmm(log_r, p, means.square(), alpha=-0.5)
+        own = slice(self.halo, self.halo + self.tile)
+        change = None
+        if leave_out is not None:
+            k = leave_out.background[:, run].T
+            size = self.sizes[run].gather(1, k).unsqueeze(-1)
+            a = means.transpose(1, 2).gather(1, k.unsqueeze(-1).expand(-1, -1, means.shape[1]))
+            x = windows(leave_out.states, self.tile, self.halo, offset=offset)
+            # Sites outside the run have h = P = 0 and do not count.
+            without = (a * (size + 1) - x) / size
+            score = (h * without - 0.5 * p * without.square()).sum(-1) + (size.squeeze(-1) - 0.5).log()
+            log_r.scatter_(2, k.unsqueeze(-1), score.unsqueeze(-1))
+            change = without[..., own] - a[..., own]
+        r = torch.softmax(log_r, dim=-1)
+        mean = torch.bmm(r, means[:, own].transpose(1, 2))
+        if change is not None:
+            mean += r.gather(2, k.unsqueeze(-1)) * change
+        return mean.transpose(0, 1).reshape(len(linear), -1)[:, offset : offset + sites].clamp_min(0)
 
     @classmethod
     @torch.no_grad()
@@ -92,7 +129,7 @@ class Backgrounds(nn.Module):
         generator: torch.Generator,
         rounds: int = 12,
         chunk: int = 32,
-    ) -> Backgrounds:
+    ) -> tuple[Backgrounds, Tensor]:
         """Lloyd's algorithm in every window at once.
 
         Args:
@@ -103,11 +140,14 @@ class Backgrounds(nn.Module):
             generator: chooses the rows clusters start from.
             rounds: iterations.
             chunk: tiles treated at a time, to bound memory.
+
+        Returns:
+            the backgrounds, and the background of every row in every tile, (n, tiles).
         """
         n, sites = states.shape
         tiles = -(-sites // tile)
         count = min(count, n)
-        means, variances, weights = [], [], []
+        means, variances, sizes, members = [], [], [], []
         prior = states.mean(0)
         for first in range(0, tiles, chunk):
             lo, hi = first * tile - halo, min(tiles, first + chunk) * tile + halo
@@ -126,5 +166,7 @@ class Backgrounds(nn.Module):
             residual = x - torch.gather(a, 1, nearest.unsqueeze(-1).expand_as(x))
             variances.append(residual.square().mean(1).clamp_min(1e-3))
             means.append(a.transpose(1, 2))
-            weights.append((size + 0.5) / (size + 0.5).sum(-1, keepdim=True))
-        return cls(torch.cat(means), torch.cat(variances), torch.cat(weights), tile=tile, halo=halo)
+            sizes.append(size)
+            members.append(nearest.T)
+        made = cls(torch.cat(means), torch.cat(variances), torch.cat(sizes), tile=tile, halo=halo)
+        return made, torch.cat(members, dim=1)

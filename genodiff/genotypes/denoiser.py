@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ from torch.nn import functional as F
 
 from genodiff.core.bases import full_precision
 from genodiff.core.denoisers import Denoiser, GaussianMixtureDenoiser
-from genodiff.genotypes.backgrounds import Backgrounds
+from genodiff.genotypes.backgrounds import Backgrounds, Membership
 from genodiff.genotypes.network import ChromosomeNetwork
 
 __all__ = ["FEATURES", "AlleleDenoiser"]
@@ -70,8 +71,12 @@ class AlleleDenoiser(Denoiser):
         *,
         component: Tensor | None = None,
         conditions: tuple[Tensor, ...] = (),
+        leave_out: Sequence[Membership] | None = None,
     ) -> Tensor:
-        """Log odds against state 0: (B, d) for haplotypes, (B, d, 3) with a zero first column for dosages."""
+        """Log odds against state 0: (B, d) for haplotypes, (B, d, 3) with a zero first column for dosages.
+
+        ``leave_out`` names, per scale, training rows to take out of their own backgrounds.
+        """
         ploidy = self.ploidy
         with torch.no_grad(), full_precision(x_t):
             p = self.base.posterior(x_t, t, component=component)
@@ -98,7 +103,11 @@ class AlleleDenoiser(Denoiser):
         with torch.no_grad(), full_precision(x_t):
             channels = [frequency - 0.5, mean - 0.5, own / (4 + own.abs())]
             precision = p.precision.expand_as(h)
-            implied = [g(h, precision, first_site=self.first_site) / ploidy for g in self.backgrounds]
+            own_rows: Sequence[Membership | None] = leave_out or [None] * len(self.backgrounds)
+            implied = [
+                g(h, precision, first_site=self.first_site, leave_out=row) / ploidy
+                for g, row in zip(self.backgrounds, own_rows, strict=True)
+            ]
             channels += [f - 0.5 for f in implied]
             features = torch.stack(channels, dim=-1) * 2
             opinions = None
@@ -121,6 +130,6 @@ class AlleleDenoiser(Denoiser):
             return torch.sigmoid(logits)
         return torch.softmax(logits, dim=-1) @ torch.arange(3, dtype=logits.dtype, device=logits.device)
 
-    def forward(self, x_t: Tensor, t: Tensor, **condition: Tensor) -> Tensor:
+    def forward(self, x_t: Tensor, t: Tensor, **condition: Any) -> Tensor:
         """E[x_0 | x_t], (B, d)."""
-        return self.expectation(self.logits(x_t, t, **condition))  # type: ignore[arg-type]
+        return self.expectation(self.logits(x_t, t, **condition))

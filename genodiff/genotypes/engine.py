@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from genodiff.core.processes import LinearDiffusion, gou_rates
 from genodiff.core.samplers import Ancestral
 from genodiff.core.schedules import log_noise_grid
 from genodiff.core.training import Workers, step_generator
-from genodiff.genotypes.backgrounds import Backgrounds
+from genodiff.genotypes.backgrounds import Backgrounds, Membership
 from genodiff.genotypes.config import ModelConfig
 from genodiff.genotypes.denoiser import FEATURES, AlleleDenoiser
 from genodiff.genotypes.network import ChromosomeNetwork
@@ -65,6 +66,8 @@ class Engine(nn.Module):
         config: choices.
     """
 
+    total: Tensor
+
     def __init__(
         self,
         *,
@@ -80,7 +83,7 @@ class Engine(nn.Module):
         config: ModelConfig,
     ) -> None:
         super().__init__()
-        self.config, self.ploidy, self.conditions = config, ploidy, conditions
+        self.config, self.ploidy, self.conditions, self.basis = config, ploidy, conditions, basis
         self.register_buffer("total", total.float())
         rates = gou_rates(self.total, a=config.a, b=-_FAST_RATE)
         self.process = LinearDiffusion(
@@ -142,11 +145,11 @@ class Engine(nn.Module):
 
     def run_of(self, first: int, last: int) -> tuple[LinearDiffusion, AlleleDenoiser, slice]:
         """Process and denoiser of the LD blocks first … last − 1 alone, and the sites they cover."""
-        bounds = self.process.basis.bounds  # type: ignore[union-attr]
+        bounds = self.basis.bounds
         sites = slice(int(bounds[first]), int(bounds[last]))
         if (first, last) == (0, len(bounds) - 1):
             return self.process, self.denoiser, sites
-        basis: BlockPCA = self.process.basis.restrict(first, last)  # type: ignore[operator, assignment]
+        basis = self.basis.restrict(first, last)
         process = self.process.restrict(basis, sites)
         denoiser = self._denoiser(self.prior.restrict(process, sites), first_site=sites.start)
         return process, denoiser, sites
@@ -211,9 +214,9 @@ class CalibratedDenoiser(Denoiser):
         shift = weight * ((target - mean.mean(0)) / (slope + 1e-4)).clamp(-self._LARGEST, self._LARGEST)
         return logits + shift.unsqueeze(-1) * states
 
-    def forward(self, x_t: Tensor, t: Tensor, **condition: Tensor) -> Tensor:
+    def forward(self, x_t: Tensor, t: Tensor, **condition: Any) -> Tensor:
         """Expected states, (B, d)."""
-        return self.denoiser.expectation(self.logits(x_t, t, **condition))  # type: ignore[arg-type]
+        return self.denoiser.expectation(self.logits(x_t, t, **condition))
 
 
 @dataclass(frozen=True)
@@ -224,11 +227,14 @@ class Rows:
         states: int8 (n, d), −1 where unknown.
         component: anchor of each row, (n,).
         conditions: one (n,) tensor per conditioning variable of the network.
+        members: per scale, the background of each row in every tile, (n, tiles), where the rows are part of the
+            backgrounds.
     """
 
     states: Tensor
     component: Tensor
     conditions: tuple[Tensor, ...]
+    members: tuple[Tensor, ...] = ()
 
     @classmethod
     def from_numpy(
@@ -244,7 +250,7 @@ class Rows:
 
 
 class AlleleProblem:
-    """Cross-entropy of alleles at noise levels spread over the sampler's grid (:class:`genodiff.core.training.Problem`).
+    """Cross-entropy of alleles at noise levels spread over the sampler's grid: what training minimises.
 
     Args:
         engine: what is trained.
@@ -257,7 +263,7 @@ class AlleleProblem:
 
     def __init__(self, engine: Engine, rows: Rows, held_out: Rows, *, seed: int) -> None:
         self.engine, self.rows, self.held_out, self.seed = engine, rows, held_out, seed
-        self.bounds = list(engine.process.basis.bounds)  # type: ignore[arg-type]
+        self.bounds = engine.basis.bounds
         self.grid = engine.grid()
 
     def _crop(self, generator: torch.Generator) -> tuple[int, int]:
@@ -290,7 +296,8 @@ class AlleleProblem:
         x_t = process.mean + process.basis.synthesis(z)
         with autocast(device, self.engine.config.precision):
             conditions = tuple(c[index] for c in rows.conditions)
-            logits = denoiser.logits(x_t, t, component=component, conditions=conditions)
+            leave_out = [Membership(x_0, m[index]) for m in rows.members] or None
+            logits = denoiser.logits(x_t, t, component=component, conditions=conditions, leave_out=leave_out)
         return allele_cross_entropy(logits.float(), states, observed=None if bool(known.all()) else known)
 
     def loss(self, generator: torch.Generator, workers: Workers) -> Tensor:

@@ -148,8 +148,8 @@ class GenotypeModel:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             fitted, held = self._validation_people(units.n_people, seed=seed)
-            backgrounds = self._backgrounds(units, units.rows_of(fitted), anchors, seed=seed)
-            self._engine = self._assemble(units, anchors, bounds, backgrounds).to(place)
+            found = self._backgrounds(units, units.rows_of(fitted), anchors, seed=seed)
+            self._engine = self._assemble(units, anchors, bounds, [b for b, _ in found]).to(place)
         self._meta = _Meta(
             sites=table.sites,
             header=table.header,
@@ -161,7 +161,9 @@ class GenotypeModel:
             n_people=table.n_samples,
             inbreeding=anchors.inbreeding,
         )
-        problem = self._problem(units, anchors, table.labels, parts=(fitted, held), seed=seed)
+        problem = self._problem(
+            units, anchors, table.labels, parts=(fitted, held), members=[m for _, m in found], seed=seed
+        )
         self.result = train(
             self._engine.network,
             problem,
@@ -193,8 +195,10 @@ class GenotypeModel:
         order = np.random.default_rng(seed).permutation(people)
         return np.sort(order[held:]), np.sort(order[:held])
 
-    def _backgrounds(self, units: Units, rows: NDArray[np.intp], anchors: Anchors, *, seed: int) -> list[Backgrounds]:
-        """Haplotype backgrounds of some rows at every scale."""
+    def _backgrounds(
+        self, units: Units, rows: NDArray[np.intp], anchors: Anchors, *, seed: int
+    ) -> list[tuple[Backgrounds, torch.Tensor]]:
+        """Haplotype backgrounds of some rows at every scale, and which of them each row belongs to."""
         states = units.states[rows]
         filled = np.where(states < 0, anchors.points[anchors.assignment[rows]], states).astype(np.float32)
         count = int(np.clip(len(rows) // _ROWS_PER_BACKGROUND, 1, self.config.backgrounds))
@@ -243,6 +247,7 @@ class GenotypeModel:
         labels: NDArray[np.str_] | None,
         *,
         parts: tuple[NDArray[np.intp], NDArray[np.intp]],
+        members: list[torch.Tensor],
         seed: int,
     ) -> AlleleProblem:
         """Rows to learn from and rows to validate on, on the device."""
@@ -260,7 +265,8 @@ class GenotypeModel:
                     device=self.engine.device,
                 )
             )  # fmt: skip
-        return AlleleProblem(self.engine, sides[0], sides[1], seed=seed)
+        learned = replace(sides[0], members=tuple(m.to(self.engine.device) for m in members))
+        return AlleleProblem(self.engine, learned, sides[1], seed=seed)
 
     def sample(
         self,

@@ -66,9 +66,7 @@ def save_model(model: GenotypeModel, path: Path) -> Path:
         staging.chmod(0o755)
         tensors = {k: v.detach().cpu().contiguous() for k, v in engine.state_dict().items()}
         # The process appears in several modules; a tensor file holds every tensor once.
-        kept = {
-            k: v for k, v in tensors.items() if not k.startswith("denoiser.") and not k.startswith("prior.process.")
-        }
+        kept = {k: v for k, v in tensors.items() if not k.startswith(("denoiser.", "prior.process.", "basis."))}
         save_file(kept, staging / "weights.safetensors")
         sites = {c: meta.sites[c].tolist() for c in meta.sites.columns}
         (staging / "sites.json").write_text(json.dumps(sites))
@@ -184,7 +182,7 @@ def _rebuild(path: Path, header: dict[str, Any]) -> GenotypeModel:
             Backgrounds(
                 tensors[f"backgrounds.{k}.means"],
                 tensors[f"backgrounds.{k}.variance"],
-                tensors[f"backgrounds.{k}.weights"],
+                tensors[f"backgrounds.{k}.sizes"],
                 tile=tile,
                 halo=halo,
             )
