@@ -66,7 +66,7 @@ class Anchors:
         points: anchor of every cluster in state units, float32 (K, sites): the mean of its rows, or its medoid.
         weights: share of rows per cluster, (K,).
         population: who goes with whom.
-        inbreeding: F_IS of the input, and that expected after re-pairing within label and anchors, (2,), NaN
+        inbreeding: F_IS of the input, and that expected after re-pairing within anchors, (2,), NaN
             where rows are people.
     """
 
@@ -143,7 +143,7 @@ def fit_anchors(
         units: rows of states.
         labels: population label of every person, or ``None``.
         n: number of anchors, at most as many as there are distinct rows. If ``None``, the fewest (a power of two from
-            2 to 32, at least 40 rows each on average) for which re-pairing haplotypes at random within label and anchor
+            2 to 32, at least 40 rows each on average) for which re-pairing haplotypes at random within their anchor
             is expected to keep F_IS within .01; the most where none does, and where rows are people.
         kind: ``"means"`` puts an anchor at the mean of its rows; ``"medoids"`` at the row nearest to that mean.
         seed: of the clustering.
@@ -159,7 +159,6 @@ def fit_anchors(
     names, label_index = _label_index(labels, units.n_people)
     scores = _components(units, seed=seed)
     rng = np.random.default_rng(seed)
-    row_label = np.repeat(label_index, units.per_person)
     # Both sides of the comparison see the same sites, at most 2,000 of them.
     columns = np.sort(rng.choice(units.states.shape[1], size=min(units.states.shape[1], 2000), replace=False))
     haplotypes = units.phased_at_random(rng)[:, columns]
@@ -173,7 +172,7 @@ def fit_anchors(
         model = KMeans(k, n_init=4 if k > 1 else 1, random_state=seed).fit(scores)
         assignment = np.unique(model.labels_, return_inverse=True)[1].astype(np.int64)
         if units.per_person == 2:
-            repaired = _repaired(haplotypes, row_label * k + assignment)
+            repaired = _repaired(haplotypes, assignment)
             if abs(repaired - observed) <= _TOLERANCE and k > 1:
                 break
     points = _points(units, assignment, scores, kind=kind)

@@ -94,12 +94,17 @@ def test_few_rows_have_a_single_anchor() -> None:
     np.testing.assert_allclose(anchors.points[0], units(two_populations(30)).frequency(), rtol=1e-5)
 
 
-def test_labels_explain_structure_that_anchors_need_not() -> None:
+def test_labels_do_not_stand_in_for_anchors() -> None:
+    """A label alone does not shift the allele frequencies of the base, so that anchors must carry the structure."""
     labels = np.repeat(["A", "B"], 100)
-    anchors = fit_anchors(units(two_populations()), labels=labels, n=1, seed=1)
-    assert anchors.n == 1
-    assert anchors.inbreeding[1] == pytest.approx(anchors.inbreeding[0], abs=0.01)
-    assert anchors.population.labels == ("A", "B")
+    single = fit_anchors(units(two_populations()), labels=labels, n=1, seed=1)
+    assert abs(single.inbreeding[1] - single.inbreeding[0]) > 0.1
+    chosen = fit_anchors(units(two_populations()), labels=labels, seed=1)
+    assert chosen.n == 2
+    assert chosen.population.labels == ("A", "B")
+    # Label, then the anchors of both haplotypes: one combination per population.
+    np.testing.assert_array_equal(chosen.population.combinations[:, 0], [0, 1])
+    np.testing.assert_array_equal(chosen.population.counts, [100, 100])
 
 
 def test_anchors_are_means_of_their_rows() -> None:
