@@ -75,12 +75,15 @@ def read_panel(path: str | os.PathLike[str], column: str | None = None) -> pd.Se
     return pd.Series(labels, name="label", dtype=object).rename_axis("sample")
 
 
-def attach_panel(table: VariantTable, panel: pd.Series) -> VariantTable:
+def attach_panel(
+    table: VariantTable, panel: pd.Series, *, source: str | os.PathLike[str] | None = None
+) -> VariantTable:
     """The table with a label for every person.
 
     Args:
         table: people to label; the panel may hold others too.
         panel: labels indexed by sample name, from :func:`read_panel`.
+        source: the file of the panel, for the message.
 
     Raises:
         InputError: people of the table that the panel lacks; the message gives their number and the first of them.
@@ -90,8 +93,8 @@ def attach_panel(table: VariantTable, panel: pd.Series) -> VariantTable:
     if len(absent):
         first = ", ".join(absent[:3])
         raise InputError(
-            f"the panel lacks {len(absent):,} of {len(names):,} people (first: {first}): add them, or read only people "
-            "of the panel"
+            f"{source or 'the panel'} lacks {len(absent):,} of {len(names):,} people (first: {first}): "
+            "add them, or read only people of the panel"
         )
     return table.with_labels(panel.loc[names].astype(str).to_numpy())
 

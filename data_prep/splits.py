@@ -77,8 +77,13 @@ def read_sample_list(path: str | os.PathLike[str]) -> list[str]:
     return names
 
 
-def split_by_names(table: VariantTable, names: Sequence[str]) -> Split:
+def split_by_names(table: VariantTable, names: Sequence[str], *, source: str | os.PathLike[str] | None = None) -> Split:
     """Hold out the people with the given names.
+
+    Args:
+        table: people.
+        names: of those held out.
+        source: the file of names, for the message.
 
     Returns:
         Sorted row indices (train, holdout).
@@ -89,12 +94,15 @@ def split_by_names(table: VariantTable, names: Sequence[str]) -> Split:
     known = pd.Index(table.samples.index.astype(str))
     wanted = pd.Index([str(name) for name in names])
     absent = wanted[~wanted.isin(known)]
+    where = f"{source}: " if source else ""
     if len(absent):
         raise InputError(
-            f"{len(absent):,} of {len(wanted):,} people to hold out are not in the genotypes (first: {absent[0]}): "
-            "check the sample list"
+            f"{where}{len(absent):,} of {len(wanted):,} people to hold out are not in the genotypes "
+            f"(first: {absent[0]}): check the sample list"
         )
     mask = known.isin(wanted)
     if not mask.any() or mask.all():
-        raise InputError(f"{int(mask.sum()):,} of {len(known):,} people would be held out: leave people on both sides")
+        raise InputError(
+            f"{where}{int(mask.sum()):,} of {len(known):,} people would be held out: leave people on both sides"
+        )
     return np.flatnonzero(~mask), np.flatnonzero(mask)

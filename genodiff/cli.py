@@ -5,6 +5,7 @@ Nothing heavy is imported before a command runs, so that ``genodiff --help`` is 
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +31,8 @@ class _Commands(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except KeyboardInterrupt:
-            _fail("interrupted; run the same command again to go on from the last checkpoint", status=130)
+            resumes = ctx.invoked_subcommand in ("fit", "synthesize")
+            _fail("interrupted" + "; the same command goes on from its last checkpoint" * resumes, status=130)
         except Exception as error:
             from genodiff.pipeline import as_user_error
 
@@ -57,15 +59,25 @@ def _stack(*options: Callable[[F], F]) -> Callable[[F], F]:
     return apply
 
 
+class _Range(click.FloatRange):
+    """A range of finite numbers."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return number
+
+
 data_options = _stack(
     click.option("--panel", type=_PATH,
                  help="Population labels: a table with the columns sample and super_pop, label or pop."),
     click.option("--panel-column", help="Column of the panel to take labels from."),
     click.option("--region", help="Contig or contig:from-to (bp), for example 22:1-2000000."),
     click.option("--map", "genetic_map", type=_PATH, help="Genetic map (bp to cM): PLINK, HapMap or SHAPEIT format."),
-    click.option("--maf", type=click.FloatRange(0, 0.5), default=0.01, show_default=True,
+    click.option("--maf", type=_Range(0, 0.5), default=0.01, show_default=True,
                  help="Least minor-allele frequency among the people learned from; 0 keeps every polymorphic site."),
-    click.option("--max-missing", type=click.FloatRange(0, 1), default=0.1, show_default=True,
+    click.option("--max-missing", type=_Range(0, 1), default=0.1, show_default=True,
                  help="Largest share of people without a call at a site."),
 )  # fmt: skip
 
@@ -76,7 +88,7 @@ training_options = _stack(
     click.option("--anchors", type=click.IntRange(min=1), help="Number of anchors; chosen from the data if not given."),
 )  # fmt: skip
 
-seed_option = click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True,
+seed_option = click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=1, show_default=True,
                            help="Equal seeds give equal results on the CPU.")  # fmt: skip
 device_options = _stack(
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps."),
@@ -91,7 +103,7 @@ output_options = _stack(
 def holdout_options(default: float) -> Callable[[F], F]:
     """``--holdout`` and ``--holdout-samples``."""
     return _stack(
-        click.option("--holdout", type=click.FloatRange(0, 1, max_open=True), default=default, show_default=True,
+        click.option("--holdout", type=_Range(0, 1, max_open=True), default=default, show_default=True,
                      help="Share of people held out, the same share of every label."),
         click.option("--holdout-samples", type=_PATH, help="File with the names of the people to hold out, instead."),
     )  # fmt: skip
@@ -120,6 +132,11 @@ people_options = _stack(
     click.option("--labels", type=_Labels(),
                  help="People per population label, as in EUR=3000,AFR=2000; needs a panel at fit."),
 )  # fmt: skip
+
+
+def _progress(quiet: bool) -> bool:
+    """Bars are for people who watch: a log or a pipe receives lines only."""
+    return not quiet and sys.stderr.isatty()
 
 
 def _one_of(n: int | None, labels: dict[str, int] | None) -> None:
@@ -168,7 +185,7 @@ def synthesize(vcf: Path, output: Path, n: int | None, labels: dict[str, int] | 
 
     verdict = pipeline.synthesize(
         _data(vcf, o), _fit_options(o), pipeline.SampleOptions(n, labels, o["seed"]), output,
-        force=o["force"], progress=not o["quiet"],
+        force=o["force"], progress=_progress(o["quiet"]),
     )  # fmt: skip
     if verdict:
         click.echo(f"{verdict}\nreport: {output / 'report.html'}")
@@ -193,7 +210,7 @@ def fit(vcf: Path, output: Path, **o: Any) -> None:
     """
     from genodiff import pipeline
 
-    model = pipeline.fit(_data(vcf, o), _fit_options(o), output, force=o["force"], progress=not o["quiet"])
+    model = pipeline.fit(_data(vcf, o), _fit_options(o), output, force=o["force"], progress=_progress(o["quiet"]))
     facts = model.describe()
     click.echo(f"model of {facts['people']:,} people at {facts['sites']:,} sites: {output}")
 
@@ -218,7 +235,7 @@ def sample(model: Path, output: Path, n: int | None, labels: dict[str, int] | No
 
     table = pipeline.sample(
         model, pipeline.SampleOptions(n, labels, o["seed"]), output,
-        device=o["device"], threads=o["threads"], force=o["force"], progress=not o["quiet"],
+        device=o["device"], threads=o["threads"], force=o["force"], progress=_progress(o["quiet"]),
     )  # fmt: skip
     click.echo(f"{table.n_samples:,} people at {table.n_variants:,} sites: {output}")
 
@@ -232,7 +249,7 @@ def sample(model: Path, output: Path, n: int | None, labels: dict[str, int] | No
 @click.option("--synthetic-panel", type=_PATH, help="Population labels of the synthetic people.")
 @click.option("--map", "genetic_map", type=_PATH, help="Genetic map (bp to cM).")
 @click.option("--region", help="Contig or contig:from-to (bp).")
-@click.option("--maf", type=click.FloatRange(0, 0.5), default=0.0, show_default=True,
+@click.option("--maf", type=_Range(0, 0.5), default=0.0, show_default=True,
               help="Judge only sites with at least this minor-allele frequency in --train.")  # fmt: skip
 @seed_option
 @output_options
@@ -245,7 +262,7 @@ def evaluate(output: Path, synthetic: Path, train: Path, holdout: Path, quiet: b
     """
     from genodiff import pipeline
 
-    verdict = pipeline.evaluate(synthetic, train, holdout, output, progress=not quiet, **o)
+    verdict = pipeline.evaluate(synthetic, train, holdout, output, progress=_progress(quiet), **o)
     click.echo(f"{verdict}\nreport: {output / 'report.html'}")
 
 
@@ -264,7 +281,7 @@ _sim_output = click.option("-o", "--output", type=_PATH, required=True, help="VC
 @click.option("--block-size", type=click.IntRange(min=1), default=20, show_default=True, help="Sites per LD block.")
 @click.option(
     "--decay",
-    type=click.FloatRange(min=0),
+    type=_Range(min=0, min_open=True),
     default=0.2,
     show_default=True,
     help="Latent correlation of sites k apart in a block is exp(−decay · k).",
