@@ -12,6 +12,7 @@ import json
 import math
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -111,9 +112,10 @@ def load_data(options: DataOptions, *, progress: bool) -> Data:
     Raises:
         InputError: a file or an option that cannot be used.
     """
+    names = VcfSource(options.path).samples
+    # Here and not above: a file that cannot be used is refused before torch is loaded.
     from genodiff.genotypes.model import MIN_PEOPLE
 
-    names = VcfSource(options.path).samples
     if len(names) < MIN_PEOPLE:
         raise InputError(f"{options.path} has {len(names)} people: at least {MIN_PEOPLE} are needed")
     held_names = None if options.holdout_samples is None else read_sample_list(options.holdout_samples)
@@ -680,14 +682,18 @@ _NOT_WRITABLE = frozenset(
 
 def as_user_error(error: BaseException) -> str | None:
     """The one line a user sees for an error that is theirs to mend, or ``None`` for a defect of this program."""
+    if isinstance(error, GenodiffError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in _NOT_WRITABLE:
+        return f"{error.filename or 'output'}: cannot be written ({error.strerror}): free space or choose another -o"
+    if "torch" not in sys.modules:
+        return None
     from safetensors import SafetensorError
 
     from genodiff.core.training import TrainingError
 
-    if isinstance(error, GenodiffError | TrainingError):
+    if isinstance(error, TrainingError):
         return str(error)
-    if isinstance(error, OSError) and error.errno in _NOT_WRITABLE:
-        return f"{error.filename or 'output'}: cannot be written ({error.strerror}): free space or choose another -o"
     # A full disk while a checkpoint is written is no OSError.
     if isinstance(error, SafetensorError) and "os error" in str(error):
         return f"the checkpoint cannot be written ({error}): free space or choose another -o"

@@ -26,7 +26,10 @@ AnchorCovariance = Literal["noise", "within", "total"]
 
 
 class Denoiser(nn.Module):
-    """A model of the posterior mean. ``forward(x_t (B, d), t (B,), **condition)`` returns E[x_0 | x_t], (B, d)."""
+    """A model of the posterior mean. ``forward(x_t (B, d), t, **condition)`` returns E[x_0 | x_t], (B, d).
+
+    Times have shape (B,), or () where all rows share one, which saves work.
+    """
 
     process: LinearDiffusion
 
@@ -265,7 +268,7 @@ class ResidualDenoiser(Denoiser):
         m, s2 = process.mean_coefficient(t), process.variance(t)
         total = m.square() * prior.modal_variance + s2
         z = process.basis.analysis(x_t - process.mean)
-        noise = process.noise_ratio(t, rate=self.reference_rate).log()
+        noise = process.noise_ratio(t, rate=self.reference_rate).log().expand(len(x_t))
         correction = self.network(z / total.sqrt(), noise)
         c_out = (prior.modal_variance * s2 / total).sqrt()
         return self.base(x_t, t, **condition) + process.basis.synthesis(c_out * correction)

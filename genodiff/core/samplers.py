@@ -71,11 +71,11 @@ class Sampler:
         return x
 
     def _denoise(self, x: Tensor, t: Tensor, condition: dict[str, Any]) -> Tensor:
-        return self.denoiser(x, t.expand(len(x)), **condition)
+        return self.denoiser(x, t, **condition)
 
     def _velocity(self, x: Tensor, t: Tensor, *, score_share: float, condition: dict[str, Any]) -> Tensor:
         """Forward-time velocity M(x − μ) − share · β · score, per unit of t."""
-        score = self.denoiser.score(x, t.expand(len(x)), **condition)
+        score = self.denoiser.score(x, t, **condition)
         return self.process.drift(x, t) - score_share * self.process.diffusion(t) * score
 
 

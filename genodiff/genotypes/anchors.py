@@ -19,8 +19,8 @@ from genodiff.genotypes.units import Units
 
 __all__ = ["Anchors", "Population", "fit_anchors", "inbreeding"]
 
-_PCS = 30
-_CANDIDATES = (1, 2, 4, 8, 16, 32)
+_PCS = 10
+_CANDIDATES = (1, 2, 4, 8, 16, 32, 64)
 _ROWS_PER_ANCHOR = 40
 _TOLERANCE = 0.01
 
@@ -99,7 +99,7 @@ def inbreeding(haplotypes: NDArray[np.int8]) -> float:
 
 
 def _components(units: Units, *, seed: int) -> NDArray[np.float64]:
-    """Leading principal components of the rows, unknown states at the site mean, (rows, ≤ 30)."""
+    """Leading principal components of the rows, unknown states at the site mean, (rows, ≤ 10)."""
     frequency = units.frequency() * units.ploidy
     x = torch.from_numpy(np.where(units.states < 0, frequency, units.states).astype(np.float32))
     x -= torch.from_numpy(frequency.astype(np.float32))
@@ -143,7 +143,7 @@ def fit_anchors(
         units: rows of states.
         labels: population label of every person, or ``None``.
         n: number of anchors, at most as many as there are distinct rows. If ``None``, the fewest (a power of two from
-            2 to 32, at least 40 rows each on average) for which re-pairing haplotypes at random within their anchor
+            2 to 64, at least 40 rows each on average) for which re-pairing haplotypes at random within their anchor
             is expected to keep F_IS within .01; the most where none does, and where rows are people.
         kind: ``"means"`` puts an anchor at the mean of its rows; ``"medoids"`` at the row nearest to that mean.
         seed: of the clustering.

@@ -84,7 +84,7 @@ class Backgrounds(nn.Module):
 
         Args:
             linear: h of the site-wise likelihood exp(h x − ½ P x²), (B, sites), for a run of sites.
-            precision: P, same shape, ≥ 0.
+            precision: P, same shape or (1, sites), ≥ 0.
             first_site: index of the first site of the run.
             leave_out: rows to take out of their own backgrounds, in the order of the batch.
         """
@@ -97,8 +97,9 @@ class Backgrounds(nn.Module):
         # Integrating the site's state out of its background, N(a, v): precision P/(1 + P v) about h/P.
         damping = 1 / (1 + p * self.variance[run].unsqueeze(1))
         h, p = h * damping, p * damping
-        log_r = torch.baddbmm((self.sizes[run] + 0.5).log().unsqueeze(1), h, means)
-        log_r = torch.baddbmm(log_r, p, means.square(), alpha=-0.5)
+        # Where all rows share one noise level, P has a single row and its product is taken once.
+        weight = (self.sizes[run] + 0.5).log().unsqueeze(1) - 0.5 * torch.bmm(p, means.square())
+        log_r = torch.baddbmm(weight, h, means)
         own = slice(self.halo, self.halo + self.tile)
         change = None
         if leave_out is not None:

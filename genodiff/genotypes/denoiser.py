@@ -102,10 +102,9 @@ class AlleleDenoiser(Denoiser):
         noise = self.process.noise_ratio(t, rate=self.reference_rate).log().expand(len(x_t))
         with torch.no_grad(), full_precision(x_t):
             channels = [frequency - 0.5, mean - 0.5, own / (4 + own.abs())]
-            precision = p.precision.expand_as(h)
             own_rows: Sequence[Membership | None] = leave_out or [None] * len(self.backgrounds)
             implied = [
-                g(h, precision, first_site=self.first_site, leave_out=row) / ploidy
+                g(h, p.precision, first_site=self.first_site, leave_out=row) / ploidy
                 for g, row in zip(self.backgrounds, own_rows, strict=True)
             ]
             channels += [f - 0.5 for f in implied]

@@ -175,8 +175,7 @@ class Engine(nn.Module):
             x = Ancestral(calibrated).sample(
                 start, grid, generator=generator, progress=progress, component=component, conditions=conditions
             )
-            last = grid[-1].to(x).expand(len(x))
-            logits = calibrated.logits(x, last, component=component, conditions=conditions)
+            logits = calibrated.logits(x, grid[-1].to(x), component=component, conditions=conditions)
         u = torch.rand(x.shape, generator=generator, device=x.device)
         if self.ploidy == 1:
             return (u < torch.sigmoid(logits)).to(torch.int8)
