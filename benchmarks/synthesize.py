@@ -2,8 +2,8 @@
 
     python benchmarks/synthesize.py ../shared/data/kg_chr22_50Mb.b38.vcf.gz --panel ../shared/data/panel.tsv -o runs/50Mb
 
-People whose row of the panel says ``test`` in the column ``split`` are held out; all others are learned from. The table
-is printed as Markdown and appended to ``--markdown FILE`` if given.
+People whose row of the panel says ``test`` in the column ``split`` are held out; all others are learned from. The
+table is printed as Markdown and appended to ``--markdown FILE`` if given.
 """
 
 from __future__ import annotations
@@ -29,7 +29,17 @@ from genodiff.report import judge
 @click.option("--labels/--no-labels", default=False, show_default=True, help="Condition on the panel's labels.")
 @click.option("--markdown", type=click.Path(path_type=Path), help="Append the table to this file.")
 @click.option("--option", "extra", multiple=True, help="Further options for synthesize, e.g. --option --steps=100.")
-def main(vcf: Path, panel: Path, output: Path, preset: str, seed: int, labels: bool, markdown: Path | None, extra: tuple[str, ...]) -> None:  # fmt: skip
+def main(
+    vcf: Path,
+    panel: Path,
+    output: Path,
+    *,
+    preset: str,
+    seed: int,
+    labels: bool,
+    markdown: Path | None,
+    extra: tuple[str, ...],
+) -> None:
     """Synthesize VCF with the people of the panel's test split held out, and tabulate targets."""
     rows = pd.read_csv(panel, sep="\t", dtype=str)
     present = set(VcfSource(vcf).samples)

@@ -376,18 +376,17 @@ def fit(data: DataOptions, options: FitOptions, output: Path, *, force: bool, pr
         raise
 
 
-def _panel_name(path: Path) -> Path:
-    """``synthetic.vcf.gz`` → ``synthetic``, in the same folder."""
+def _stem(path: Path) -> str:
+    """``synthetic.vcf.gz`` → ``synthetic``."""
     stem = path.name
     for suffix in (".gz", ".bgz", ".vcf", ".bcf"):
         stem = stem.removesuffix(suffix)
-    return path.with_name(stem)
+    return stem
 
 
 def _beside(output: Path, ending: str) -> Path:
     """``synthetic.vcf.gz`` → ``synthetic.panel.tsv``, in the same folder."""
-    stem = _panel_name(output)
-    return stem.with_name(stem.name + ending)
+    return output.parent / f"{_stem(output)}{ending}"
 
 
 def _check_vcf_output(output: Path, *companions: Path, force: bool) -> None:
@@ -397,7 +396,7 @@ def _check_vcf_output(output: Path, *companions: Path, force: bool) -> None:
             raise OutputError(
                 f"{output} is a folder: give the name of a VCF file, for example {output}/synthetic.vcf.gz"
             )
-        if not _panel_name(output).name or not output.name.endswith((".vcf", ".vcf.gz", ".vcf.bgz", ".bcf")):
+        if not _stem(output) or not output.name.endswith((".vcf", ".vcf.gz", ".vcf.bgz", ".bcf")):
             raise OutputError(f"{output}: the name must end in .vcf, .vcf.gz or .bcf")
         for path in (output, *companions):
             if path.exists() and not force:
@@ -417,7 +416,7 @@ def _write_together(output: Path, write: Callable[[Path], None]) -> None:
     hidden: Path | None = None
     try:
         made = _make_folder(output.absolute().parent)
-        hidden = Path(tempfile.mkdtemp(dir=output.absolute().parent, prefix=f".{_panel_name(output).name}-"))
+        hidden = Path(tempfile.mkdtemp(dir=output.absolute().parent, prefix=f".{_stem(output)}-"))
         write(hidden / output.name)
         # An index left by another run would be found first.
         for suffix in (".tbi", ".csi"):
@@ -612,6 +611,7 @@ def evaluate(
                     tables["synthetic"], read_panel(synthetic_panel), source=synthetic_panel
                 )
             tables["train"], filters = filter_table(tables["train"], maf=maf, max_missing=1.0)
+            filters = replace(filters, source=str(train))
             filters.require_sites()
             contig = str(tables["train"].sites["contig"].iloc[0])
             map_ = None if genetic_map is None else read_map(genetic_map, contig)

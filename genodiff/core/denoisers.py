@@ -40,6 +40,13 @@ class Denoiser(nn.Module):
         d_z = process.basis.analysis(self(x_t, t, **condition) - process.mean)
         return process.basis.synthesis((process.mean_coefficient(t) * d_z - z) / process.variance(t))
 
+    def draw(self, x_t: Tensor, t: Tensor, *, generator: torch.Generator | None = None, **condition: Any) -> Tensor:
+        """A draw of x_0 from (a model of) its posterior given x_t, (B, d).
+
+        A denoiser that knows no more than the posterior mean returns the mean.
+        """
+        return self(x_t, t, **condition)
+
 
 class GaussianMixture(nn.Module):
     """Σ_k w_k N(ν_k, Q diag(variance) Qᵀ) with one covariance for all components.
@@ -232,6 +239,26 @@ class GaussianMixtureDenoiser(Denoiser):
             expected = nu[component] if component is not None else self._responsibility(z, m, total) @ nu
         d_z = expected + m * prior.modal_variance / total * (z - m * expected)
         return process.mean + process.basis.synthesis(d_z)
+
+    def draw(
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        component: Tensor | None = None,
+        **condition: Any,
+    ) -> Tensor:
+        """An exact draw from p(x_0 | x_t): a component from its posterior, then the Gaussian within it."""
+        process, prior = self.process, self.prior
+        if component is None:
+            r = self.responsibility(x_t, t)
+            component = torch.multinomial(r, 1, generator=generator).squeeze(-1)
+        mean = self(x_t, t, component=component)
+        m, s2 = process.mean_coefficient(t), process.variance(t)
+        variance = prior.modal_variance * s2 / (m.square() * prior.modal_variance + s2)
+        noise = torch.randn(x_t.shape, generator=generator, device=x_t.device, dtype=x_t.dtype)
+        return mean + process.basis.synthesis(variance.sqrt() * noise)
 
     def log_prob(self, x_t: Tensor, t: Tensor) -> Tensor:
         """log p_t(x_t) of the forward marginal, (B,)."""

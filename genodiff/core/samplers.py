@@ -2,7 +2,7 @@
 
 ``step(x_t, t, s)`` takes states from time t to an earlier time s. All are built on the posterior mean D(x_t, t).
 
-- :class:`Ancestral` draws from the exact Gaussian bridge p(x_s | x_t, x_0 = D): exact for any step when x_0 is known.
+- :class:`Ancestral` draws x_0 from its posterior and x_s from the exact Gaussian bridge p(x_s | x_t, x_0).
 - :class:`EulerMaruyama` discretises the reverse SDE dX̄ = [−M(X̄ − μ) + β∇log p] dτ + √β dW̄ (GOU eq. 11).
 - :class:`EulerODE`, :class:`HeunODE` integrate the probability flow, which has half the score term and no noise.
 """
@@ -94,15 +94,32 @@ def bridge(sampler: Sampler, x_t: Tensor, d: Tensor, t: Tensor, s: Tensor) -> tu
 
 
 class Ancestral(Sampler):
-    """The exact bridge with x_0 replaced by its posterior mean."""
+    """The exact bridge with x_0 drawn from its posterior, or replaced by the posterior mean.
+
+    p(x_s | x_t) is the bridge averaged over p(x_0 | x_t). With draws from that posterior a step is exact however long
+    it is, and x_s has the variance it ought to have. With the mean in the place of a draw (``use_mean``) the posterior
+    variance of x_0 is lost in every step, an error of order 1/steps that flattens rare states first.
+
+    Args:
+        denoiser: gives posterior draws by :meth:`genodiff.core.denoisers.Denoiser.draw`.
+        use_mean: put the posterior mean in the place of a draw.
+    """
 
     stochastic = True
+
+    def __init__(self, denoiser: Denoiser, *, use_mean: bool = False) -> None:
+        super().__init__(denoiser)
+        self.use_mean = use_mean
 
     def step(
         self, x_t: Tensor, t: Tensor, s: Tensor, *, generator: torch.Generator | None = None, **condition: Any
     ) -> Tensor:
-        """Draws from p(x_s | x_t, x_0 = D(x_t, t)); at s = 0 this is D itself."""
-        mean, variance = bridge(self, x_t, self._denoise(x_t, t, condition), t, s)
+        """Draws from p(x_s | x_t, x_0) for one x_0; at s = 0 this is x_0 itself."""
+        if self.use_mean:
+            x_0 = self._denoise(x_t, t, condition)
+        else:
+            x_0 = self.denoiser.draw(x_t, t, generator=generator, **condition)
+        mean, variance = bridge(self, x_t, x_0, t, s)
         noise = torch.randn(x_t.shape, generator=generator, device=x_t.device, dtype=x_t.dtype)
         return self.process.mean + self.process.basis.synthesis(mean + variance.sqrt() * noise)
 

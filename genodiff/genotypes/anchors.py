@@ -20,7 +20,7 @@ from genodiff.genotypes.units import Units
 __all__ = ["Anchors", "Population", "fit_anchors", "inbreeding"]
 
 _PCS = 10
-_CANDIDATES = (1, 2, 4, 8, 16, 32, 64)
+_CANDIDATES = (1, 8, 16, 32, 64)
 _ROWS_PER_ANCHOR = 40
 _TOLERANCE = 0.01
 
@@ -63,7 +63,8 @@ class Anchors:
 
     Attributes:
         assignment: cluster of every row, (rows,).
-        points: anchor of every cluster in state units, float32 (K, sites): the mean of its rows, or its medoid.
+        points: mean state of every cluster, float32 (K, sites).
+        starts: where the sampler starts from, same shape: the means, or one row each (medoids).
         weights: share of rows per cluster, (K,).
         population: who goes with whom.
         inbreeding: F_IS of the input, and that expected after re-pairing within anchors, (2,), NaN
@@ -72,6 +73,7 @@ class Anchors:
 
     assignment: NDArray[np.int64]
     points: NDArray[np.float32]
+    starts: NDArray[np.float32]
     weights: NDArray[np.float64]
     population: Population
     inbreeding: tuple[float, float]
@@ -142,17 +144,16 @@ def fit_anchors(
     Args:
         units: rows of states.
         labels: population label of every person, or ``None``.
-        n: number of anchors, at most as many as there are distinct rows. If ``None``, the fewest (a power of two from
-            2 to 64, at least 40 rows each on average) for which re-pairing haplotypes at random within their anchor
-            is expected to keep F_IS within .01; the most where none does, and where rows are people.
-        kind: ``"means"`` puts an anchor at the mean of its rows; ``"medoids"`` at the row nearest to that mean.
+        n: number of anchors, about; at least one per label, at most as many as there are distinct rows. If ``None``,
+            the fewest of 1, 8, 16, 32 and 64 (at least 40 rows each on average) for which re-pairing haplotypes at
+            random within their anchor is expected to keep F_IS within .01; the most where none does, and where rows
+            are people.
+        kind: ``"means"`` starts the sampler at the mean of a cluster; ``"medoids"`` at the row nearest to that mean.
         seed: of the clustering.
 
     Raises:
         ValueError: more anchors than rows.
     """
-    from sklearn.cluster import KMeans
-
     rows = len(units.states)
     if n is not None and not 1 <= n <= rows:
         raise ValueError(f"number of anchors must lie in 1 … {rows}, got {n}")
@@ -163,24 +164,22 @@ def fit_anchors(
     columns = np.sort(rng.choice(units.states.shape[1], size=min(units.states.shape[1], 2000), replace=False))
     haplotypes = units.phased_at_random(rng)[:, columns]
     observed = inbreeding(haplotypes) if units.per_person == 2 else float("nan")
-    # Equal rows cannot be told apart: there are no more clusters than distinct rows.
-    distinct = len(np.unique(scores.round(4), axis=0))
     candidates = [n] if n is not None else [k for k in _CANDIDATES if k == 1 or k * _ROWS_PER_ANCHOR <= rows]
+    row_label = np.repeat(label_index, units.per_person)
     assignment, repaired = np.zeros(rows, dtype=np.int64), float("nan")
     for k in candidates:
-        k = min(k, distinct)
-        model = KMeans(k, n_init=4 if k > 1 else 1, random_state=seed).fit(scores)
-        assignment = np.unique(model.labels_, return_inverse=True)[1].astype(np.int64)
+        assignment = _clusters(scores, row_label, k, seed=seed)
         if units.per_person == 2:
             repaired = _repaired(haplotypes, assignment)
             if abs(repaired - observed) <= _TOLERANCE and k > 1:
                 break
-    points = _points(units, assignment, scores, kind=kind)
+    points = _points(units, assignment)
     people = np.sort(assignment.reshape(-1, units.per_person), axis=1)
     combinations, counts = np.unique(np.column_stack([label_index, people]), axis=0, return_counts=True)
     return Anchors(
         assignment=assignment,
         points=points,
+        starts=points if kind == "means" else _medoids(units, assignment, scores),
         weights=np.bincount(assignment, minlength=len(points)) / rows,
         population=Population(names, combinations.astype(np.int64), counts.astype(np.int64)),
         inbreeding=(observed, repaired),
@@ -194,19 +193,41 @@ def _label_index(labels: NDArray[np.str_] | None, people: int) -> tuple[tuple[st
     return tuple(names.tolist()), index.astype(np.int64)
 
 
-def _points(
-    units: Units, assignment: NDArray[np.int64], scores: NDArray[np.float64], *, kind: str
-) -> NDArray[np.float32]:
+def _clusters(scores: NDArray[np.float64], row_label: NDArray[np.int64], k: int, *, seed: int) -> NDArray[np.int64]:
+    """About k clusters of rows, each within one label; a label receives its share of them, at least one."""
+    from sklearn.cluster import KMeans
+
+    out = np.zeros(len(scores), dtype=np.int64)
+    taken = 0
+    for label in np.unique(row_label):
+        rows = np.flatnonzero(row_label == label)
+        # Equal rows cannot be told apart: there are no more clusters than distinct rows.
+        distinct = len(np.unique(scores[rows].round(4), axis=0))
+        share = min(max(1, round(k * len(rows) / len(scores))), distinct)
+        model = KMeans(share, n_init=4 if share > 1 else 1, random_state=seed).fit(scores[rows])
+        found = np.unique(model.labels_, return_inverse=True)[1]
+        out[rows] = taken + found
+        taken += int(found.max()) + 1
+    return out
+
+
+def _points(units: Units, assignment: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Mean state of every cluster, with one pseudo-row at the overall mean: an allele stays possible everywhere."""
+    overall = units.frequency() * units.ploidy
+    out = np.empty((assignment.max() + 1, units.states.shape[1]), dtype=np.float32)
+    for k in range(len(out)):
+        known, total = units.tally(np.flatnonzero(assignment == k))
+        out[k] = (total + overall) / (known + 1)
+    return out
+
+
+def _medoids(units: Units, assignment: NDArray[np.int64], scores: NDArray[np.float64]) -> NDArray[np.float32]:
+    """The row of every cluster that lies nearest to its mean."""
     overall = units.frequency() * units.ploidy
     out = np.empty((assignment.max() + 1, units.states.shape[1]), dtype=np.float32)
     for k in range(len(out)):
         members = np.flatnonzero(assignment == k)
-        states = units.states[members]
-        if kind == "medoids":
-            nearest = np.square(scores[members] - scores[members].mean(0)).sum(1).argmin()
-            out[k] = np.where(states[nearest] < 0, overall, states[nearest])
-        else:
-            known, total = units.tally(members)
-            # One pseudo-observation at the overall frequency keeps an allele possible everywhere.
-            out[k] = (total + overall) / (known + 1)
+        nearest = np.square(scores[members] - scores[members].mean(0)).sum(1).argmin()
+        states = units.states[members[nearest]]
+        out[k] = np.where(states < 0, overall, states)
     return out

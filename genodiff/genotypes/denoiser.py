@@ -129,6 +129,33 @@ class AlleleDenoiser(Denoiser):
             return torch.sigmoid(logits)
         return torch.softmax(logits, dim=-1) @ torch.arange(3, dtype=logits.dtype, device=logits.device)
 
+    def states(self, logits: Tensor, t: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """A joint draw of states with the posterior law of every site and the Gaussian base's correlations, (B, d).
+
+        A Gaussian copula: a field with the posterior correlations of the base (sites in one LD block are decided
+        together) is turned into uniforms, and these into states by the quantile function of each site's own law.
+
+        Args:
+            logits: as :meth:`logits` gives them, (B, d) or (B, d, 3).
+            t: time (), which sets the correlations.
+            generator: source of the field.
+        """
+        process, prior = self.process, self.base.prior
+        with full_precision(logits):
+            m, s2 = process.mean_coefficient(t), process.variance(t)
+            variance = prior.modal_variance * s2 / (m.square() * prior.modal_variance + s2)
+            noise = torch.randn(logits.shape[:2], generator=generator, device=logits.device, dtype=torch.float32)
+            field = process.basis.synthesis(variance.sqrt() * noise) / process.basis.diagonal(variance).sqrt()
+            u = torch.special.ndtr(field)
+            if self.ploidy == 1:
+                return (u < torch.sigmoid(logits.float())).float()
+            above = 1 - torch.softmax(logits.float(), dim=-1).cumsum(-1)[..., :2]
+            return (u.unsqueeze(-1) < above).sum(-1).float()
+
+    def draw(self, x_t: Tensor, t: Tensor, *, generator: torch.Generator | None = None, **condition: Any) -> Tensor:
+        """States drawn from the posterior, (B, d)."""
+        return self.states(self.logits(x_t, t, **condition), t, generator=generator)
+
     def forward(self, x_t: Tensor, t: Tensor, **condition: Any) -> Tensor:
         """E[x_0 | x_t], (B, d)."""
         return self.expectation(self.logits(x_t, t, **condition))

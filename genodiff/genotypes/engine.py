@@ -42,12 +42,14 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 
 def horizon_for(spectrum: Tensor, rates: Tensor, *, drowned: float) -> float:
-    """The first T at which λ_i m_i²/s_i² ≤ ``drowned`` for every mode (β = 1).
+    """The first T at which λ_i m_i²/s_i² ≤ ``drowned`` and s_i²/m_i² ≥ 1 for every mode (β = 1).
 
     Per mode s²/m² = expm1(−2cT)/(−2c), so T = log1p(−2c λ/drowned)/(−2c).
     """
     times = torch.log1p(-2 * rates * spectrum / drowned) / (-2 * rates)
-    return float(times.max())
+    # Where next to nothing varies within anchors there is still an allele to hide: noise of its own size at least.
+    least = torch.log1p(-2 * rates) / (-2 * rates)
+    return float(torch.maximum(times.max(), least.max()))
 
 
 class Engine(nn.Module):
@@ -58,7 +60,8 @@ class Engine(nn.Module):
         frequency: mean state of every site, (d,).
         total: variance of the data along every mode: sets the contraction rates.
         within: variance along every mode within anchors: covariance of the base and of the start law.
-        points: anchors, (K, d).
+        points: mean states of the anchors, (K, d).
+        starts: the points the sampler starts from, (K, d).
         weights: (K,).
         conditions: number of categories of each conditioning variable of the network.
         backgrounds: haplotype backgrounds, one per scale.
@@ -67,6 +70,7 @@ class Engine(nn.Module):
     """
 
     total: Tensor
+    starts: Tensor
 
     def __init__(
         self,
@@ -76,6 +80,7 @@ class Engine(nn.Module):
         total: Tensor,
         within: Tensor,
         points: Tensor,
+        starts: Tensor,
         weights: Tensor,
         conditions: tuple[int, ...],
         backgrounds: Sequence[Backgrounds],
@@ -85,6 +90,7 @@ class Engine(nn.Module):
         super().__init__()
         self.config, self.ploidy, self.conditions, self.basis = config, ploidy, conditions, basis
         self.register_buffer("total", total.float())
+        self.register_buffer("starts", starts.float().clone())
         rates = gou_rates(self.total, a=config.a, b=-_FAST_RATE)
         self.process = LinearDiffusion(
             basis,
@@ -138,7 +144,7 @@ class Engine(nn.Module):
         return terminal(
             self.process,
             weights=self.prior.weights,
-            anchors=self.prior.means,
+            anchors=self.starts,
             spectrum=self.total if kind == "total" else self.prior.modal_variance,
             covariance=kind,
         )
@@ -166,7 +172,7 @@ class Engine(nn.Module):
     ) -> Tensor:
         """New states, int8 (n, d), for rows with given anchors and conditions.
 
-        The alleles are read off at the last noise level by a draw from the posterior of each site.
+        The alleles are read off at the last noise level by a draw from their posterior.
         """
         start, _ = self.start_law().sample(len(component), component=component, generator=generator)
         grid = self.grid(steps)
@@ -176,10 +182,7 @@ class Engine(nn.Module):
                 start, grid, generator=generator, progress=progress, component=component, conditions=conditions
             )
             logits = calibrated.logits(x, grid[-1].to(x), component=component, conditions=conditions)
-        u = torch.rand(x.shape, generator=generator, device=x.device)
-        if self.ploidy == 1:
-            return (u < torch.sigmoid(logits)).to(torch.int8)
-        return (u.unsqueeze(-1) > torch.softmax(logits, -1).cumsum(-1)[..., :2]).sum(-1).to(torch.int8)
+        return self.denoiser.states(logits, grid[-1].to(x), generator=generator).to(torch.int8)
 
 
 class CalibratedDenoiser(Denoiser):
@@ -216,6 +219,10 @@ class CalibratedDenoiser(Denoiser):
     def forward(self, x_t: Tensor, t: Tensor, **condition: Any) -> Tensor:
         """Expected states, (B, d)."""
         return self.denoiser.expectation(self.logits(x_t, t, **condition))
+
+    def draw(self, x_t: Tensor, t: Tensor, *, generator: torch.Generator | None = None, **condition: Any) -> Tensor:
+        """States drawn from the calibrated posterior, (B, d)."""
+        return self.denoiser.states(self.logits(x_t, t, **condition), t, generator=generator)
 
 
 @dataclass(frozen=True)
@@ -270,7 +277,7 @@ class AlleleProblem:
         sites, crop = self.bounds[-1], self.engine.config.crop_sites
         if sites <= crop:
             return 0, len(self.bounds) - 1
-        start = int(torch.randint(-crop // 2, sites - crop // 2, (1,), generator=generator))
+        start = int(torch.randint(-crop + 1, sites, (1,), generator=generator))
         lo, hi = max(0, start), min(sites, start + crop)
         first = int(np.searchsorted(self.bounds, lo, side="right")) - 1
         return first, max(first + 1, int(np.searchsorted(self.bounds, hi, side="right")) - 1)
@@ -313,8 +320,10 @@ class AlleleProblem:
         n = len(self.held_out.states)
         t = stratified_times(self.grid, n, generator=generator)
         total = 0.0
-        for at in range(0, n, self._CHUNK):
-            index = torch.arange(at, min(n, at + self._CHUNK))
+        # A chromosome longer than the crop is validated on many places.
+        chunk = self._CHUNK if self.bounds[-1] <= self.engine.config.crop_sites else self._CHUNK // 8
+        for at in range(0, n, chunk):
+            index = torch.arange(at, min(n, at + chunk))
             run = self._crop(generator)
             loss = self._loss(self.held_out, index, t[index], slice(None), run, generator)
             total += float(loss) * len(index)

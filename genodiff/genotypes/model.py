@@ -127,7 +127,7 @@ class GenotypeModel:
             seed: of clustering, initial weights, batches and noise. On the CPU equal seeds give equal models.
             device: where to train.
             checkpoint: file to keep the state of training in and to resume from.
-            fingerprint: names the run in the checkpoint.
+            fingerprint: names the run in the checkpoint; a hash of table, configuration and seed if empty.
             workers: this process among the data-parallel ones.
             progress: show a bar.
 
@@ -170,7 +170,7 @@ class GenotypeModel:
             self._training(table.n_variants),
             seed=seed,
             checkpoint=checkpoint,
-            fingerprint=fingerprint,
+            fingerprint=fingerprint or (fingerprint_of(table, self.config, seed=seed) if checkpoint else ""),
             workers=workers,
             progress=progress,
         )
@@ -233,6 +233,7 @@ class GenotypeModel:
             total=torch.maximum(torch.cat(total), combined),
             within=combined,
             points=points,
+            starts=torch.from_numpy(anchors.starts),
             weights=torch.from_numpy(anchors.weights),
             conditions=(anchors.n, len(names)) if len(names) > 1 else (anchors.n,),
             backgrounds=backgrounds,
@@ -338,7 +339,7 @@ class GenotypeModel:
         if unknown:
             known = ", ".join(self.labels) or "none, since it was fitted without a panel"
             raise InputError(f"label {unknown[0]!r} is not one the model knows ({known})")
-        if any(count < 1 for count in labels.values()):
+        if not labels or any(count < 1 for count in labels.values()):
             raise ValueError(f"at least 1 person must be asked for per label, got {dict(labels)}")
         return np.concatenate(
             [population.draw(c, rng=rng, label=population.labels.index(name)) for name, c in labels.items()]
@@ -396,6 +397,8 @@ def fingerprint_of(table: VariantTable, config: ModelConfig, *, seed: int) -> st
     digest = hashlib.sha256(json.dumps([config.to_dict(), seed], sort_keys=True).encode())
     digest.update(np.ascontiguousarray(table.haplotypes).tobytes())
     digest.update("\n".join(table.site_keys).encode())
+    if table.phased is not None:
+        digest.update(np.packbits(table.phased).tobytes())
     if table.labels is not None:
         digest.update("\n".join(table.labels).encode())
     return digest.hexdigest()

@@ -34,9 +34,9 @@ class NetworkConfig:
 
     tile: int = 32
     width: int = 128
-    expansion: int = 2
+    expansion: int = 1
     dilations: tuple[int, ...] = (1, 2, 4, 8, 4, 2)
-    window: int = 128
+    window: int = 64
     local: int = 2
 
     def __post_init__(self) -> None:
@@ -60,7 +60,7 @@ def _shift(h: Tensor, offset: int) -> Tensor:
 
 
 def _running_mean(h: Tensor, half: int) -> Tensor:
-    """Mean over about ``half`` tiles on either side, truncated at the ends, same shape.
+    """Mean over about ``half`` tiles on either side, truncated at the ends; a single row where that is all.
 
     Taken over groups of tiles, so that a long chromosome costs a small product.
     """

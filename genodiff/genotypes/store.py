@@ -176,6 +176,7 @@ def _rebuild(path: Path, header: dict[str, Any]) -> GenotypeModel:
         total=tensors["total"],
         within=tensors["prior.modal_variance"],
         points=tensors["prior.means"],
+        starts=tensors["starts"],
         weights=tensors["prior.weights"],
         conditions=tuple(header["conditions"]),
         backgrounds=[

@@ -83,7 +83,7 @@ TARGETS = (
     Target("fidelity", "c2st_auc", "C2ST", AT_MOST, 0.75),
     Target("privacy", "aa_truth", "adversarial accuracy, real half", NEAR_FLOOR, 0.12, above=_TOO_FAR),
     Target("privacy", "aa_syn", "adversarial accuracy, synthetic half", NEAR_FLOOR, 0.12, above=_TOO_FAR),
-    Target("privacy", "privacy_loss", "privacy loss", NEAR_ZERO, 0.03),
+    Target("privacy", "privacy_loss", "privacy loss", AT_MOST, 0.03),
     Target("privacy", "membership_auc", "membership inference AUC", AT_MOST, 0.53),
     Target("privacy", "copied_run_mean", "copied run, mean", AT_MOST_FLOORS, 1.1),
     Target("privacy", "exact_copies", "exact copies", AT_MOST_FLOOR, 1.0),
