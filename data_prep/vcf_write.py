@@ -135,7 +135,11 @@ class VcfWriter:
         self._known = set(contig_ids(head))
         self._handle = self._guard(lambda: self._temporary.open("wb"))
         self._sink: Any = self._handle if self._kind == "text" else _Bgzf(self._handle, threads=threads)
-        self._guard(lambda: self._sink.write(head.encode()))
+        try:
+            self._guard(lambda: self._sink.write(head.encode()))
+        except BaseException:
+            self.abort()
+            raise
 
     def __enter__(self) -> VcfWriter:
         return self
