@@ -6,6 +6,7 @@ Nothing heavy is imported before a command runs, so that ``genodiff --help`` is 
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -211,6 +212,8 @@ def fit(vcf: Path, output: Path, **o: Any) -> None:
     from genodiff import pipeline
 
     model = pipeline.fit(_data(vcf, o), _fit_options(o), output, force=o["force"], progress=_progress(o["quiet"]))
+    if os.environ.get("RANK", "0") != "0":  # under torchrun one worker speaks for all
+        return
     facts = model.describe()
     click.echo(f"model of {facts['people']:,} people at {facts['sites']:,} sites: {output}")
 
