@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["atomic_text", "atomic_write", "sha256"]
+__all__ = ["atomic_text", "atomic_write", "current_umask", "sha256"]
 
 _CHUNK = 1 << 20
 
@@ -38,13 +38,14 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
     try:
         yield temporary
         # mkstemp gives 0600; an output has the permissions of any file the user creates.
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(0o666 & ~current_umask())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _umask() -> int:
+def current_umask() -> int:
+    """Permissions that new files of this process lack."""
     # The umask can only be read by setting it.
     mask = os.umask(0)
     os.umask(mask)

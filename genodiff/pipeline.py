@@ -300,7 +300,7 @@ def _fit(
 
     config = preset(options.preset)
     if options.steps is not None:
-        config = replace(config, training=replace(config.training, steps=options.steps))
+        config = replace(config, passes=None, training=replace(config.training, steps=options.steps))
     if options.anchors is not None:
         rows = data.train.n_samples * (2 if data.train.is_phased else 1)
         if options.anchors > rows:

@@ -22,6 +22,10 @@ from torch import Tensor, nn
 __all__ = ["Problem", "TrainingConfig", "TrainingError", "TrainingResult", "Workers", "step_generator", "train"]
 
 
+_AVERAGE_EVERY = 4
+"""Steps between updates of the averaged weights; with millions of weights the average is a cost of its own."""
+
+
 class TrainingError(RuntimeError):
     """Training cannot go on; the message says why and where the last good state is."""
 
@@ -285,9 +289,10 @@ def train(
             if not (math.isfinite(value) and math.isfinite(norm)):
                 what = f"loss became {value}" if not math.isfinite(value) else f"gradient became {norm}"
                 kept = f"; the last good state is in {checkpoint}" if checkpoint and checkpoint.exists() else ""
-                raise TrainingError(f"the {what} at step {step + 1}: lower the learning rate{kept}")
+                raise TrainingError(f"the {what} at step {step + 1}: try another seed or a lower learning rate{kept}")
             optimiser.step()
-            state.update_average(min(config.ema, (step + 1) / (step + 10)))
+            if (step + 1) % _AVERAGE_EVERY == 0:
+                state.update_average(min(config.ema, (step + 1) / (step + 10)) ** _AVERAGE_EVERY)
             result.steps = step + 1
             state.loss_sum, state.loss_count = state.loss_sum + value, state.loss_count + 1
             bar.update()

@@ -128,8 +128,8 @@ class Backgrounds(nn.Module):
         tile: int,
         halo: int,
         generator: torch.Generator,
-        rounds: int = 12,
-        chunk: int = 32,
+        rounds: int = 8,
+        chunk: int = 16,
     ) -> tuple[Backgrounds, Tensor]:
         """Lloyd's algorithm in every window at once.
 
@@ -160,8 +160,9 @@ class Backgrounds(nn.Module):
             a = torch.gather(x, 1, start.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
             for _ in range(rounds):
                 nearest = (torch.bmm(x, a.transpose(1, 2)) - 0.5 * a.square().sum(-1).unsqueeze(1)).argmax(-1)
-                size = torch.zeros(len(x), count, device=x.device).scatter_add_(1, nearest, torch.ones_like(x[..., 0]))
-                total = torch.zeros_like(a).scatter_add_(1, nearest.unsqueeze(-1).expand_as(x), x)
+                one_hot = torch.zeros(len(x), n, count, device=x.device).scatter_(2, nearest.unsqueeze(-1), 1.0)
+                size = one_hot.sum(1)
+                total = torch.bmm(one_hot.transpose(1, 2), x)
                 # One pseudo-row at the overall mean: no allele is impossible, empty clusters fall back to the mean.
                 a = (total + overall.unsqueeze(1)) / (size + 1).unsqueeze(-1)
             residual = x - torch.gather(a, 1, nearest.unsqueeze(-1).expand_as(x))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from genodiff.core.training import TrainingConfig
@@ -31,8 +31,10 @@ class ModelConfig:
         validation: share of the training people kept aside to stop training by, at least 10 and at most 100 people.
         crop_sites: longest run of sites in one training example.
         network: sizes of the network.
-        training: length and rates of training, for a run of at most ``crop_sites`` sites; longer inputs take
-            proportionally more steps.
+        passes: how often training sees every site of every person, at some noise level; sets the number of steps, so
+            that cost is linear in people and sites. ``None`` leaves ``training.steps`` as it is.
+        least_steps: fewest steps that ``passes`` may lead to.
+        training: length (where ``passes`` is ``None``) and rates of training.
         precision: arithmetic of the network: ``"auto"`` is bfloat16 where the processor multiplies it natively.
     """
 
@@ -45,9 +47,11 @@ class ModelConfig:
     backgrounds: int = 128
     lowest_noise: float = 0.03
     drowned: float = 0.25
-    sampling_steps: int = 50
+    sampling_steps: int = 25
     validation: float = 0.05
     crop_sites: int = 4608
+    passes: float | None = 40.0
+    least_steps: int = 800
     network: NetworkConfig = field(default_factory=NetworkConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -67,12 +71,12 @@ class ModelConfig:
         return cls(network=NetworkConfig(**network), training=TrainingConfig(**values.pop("training")), **values)
 
 
-_BALANCED = ModelConfig(training=TrainingConfig(steps=4000))
-
 PRESETS: dict[str, ModelConfig] = {
-    "fast": replace(_BALANCED, sampling_steps=25, training=TrainingConfig(steps=400, validate_every=100)),
-    "balanced": _BALANCED,
-    "best": replace(_BALANCED, sampling_steps=100, training=TrainingConfig(steps=16000)),
+    "fast": ModelConfig(
+        passes=4, least_steps=150, sampling_steps=16, training=TrainingConfig(validate_every=50, warmup=25)
+    ),
+    "balanced": ModelConfig(),
+    "best": ModelConfig(passes=200, least_steps=3000, sampling_steps=50),
 }
 
 

@@ -167,7 +167,7 @@ class GenotypeModel:
         self.result = train(
             self._engine.network,
             problem,
-            self._training(table.n_variants),
+            self._training(len(units.rows_of(fitted)), table.n_variants),
             seed=seed,
             checkpoint=checkpoint,
             fingerprint=fingerprint or (fingerprint_of(table, self.config, seed=seed) if checkpoint else ""),
@@ -176,10 +176,13 @@ class GenotypeModel:
         )
         return self
 
-    def _training(self, sites: int) -> TrainingConfig:
-        """The training schedule, with steps in proportion to the crops a chromosome holds."""
-        crops = max(1.0, sites / self.config.crop_sites)
-        return replace(self.config.training, steps=round(self.config.training.steps * crops))
+    def _training(self, rows: int, sites: int) -> TrainingConfig:
+        """The training schedule, with the steps that the passes over these rows and sites take."""
+        config, training = self.config, self.config.training
+        if config.passes is None:
+            return training
+        examples = config.passes * rows * max(1.0, sites / config.crop_sites)
+        return replace(training, steps=max(config.least_steps, round(examples / training.batch)))
 
     def _blocks(self, states: NDArray[np.int8]) -> tuple[int, ...]:
         """LD block boundaries from the data, moved to the nearest tile border so that crops hold whole tiles."""
@@ -215,7 +218,7 @@ class GenotypeModel:
         frequency = torch.from_numpy(units.frequency() * units.ploidy)
         points = torch.from_numpy(anchors.points)
         component = torch.from_numpy(anchors.assignment)
-        states = torch.from_numpy(units.states)
+        states = torch.from_numpy(np.array(units.states))
         blocks, within, total = [], [], []
         for lo, hi in itertools.pairwise(bounds):
             part = states[:, lo:hi]

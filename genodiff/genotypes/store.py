@@ -22,7 +22,7 @@ import torch
 from data_prep.errors import InputError, OutputError
 from genodiff.core.bases import BlockPCA
 from genodiff.core.training import TrainingResult
-from genodiff.files import sha256
+from genodiff.files import current_umask, sha256
 from genodiff.genotypes.anchors import Population
 from genodiff.genotypes.backgrounds import Backgrounds
 from genodiff.genotypes.config import ModelConfig
@@ -63,11 +63,12 @@ def save_model(model: GenotypeModel, path: Path) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
-        staging.chmod(0o755)
+        staging.chmod(0o777 & ~current_umask())
         tensors = {k: v.detach().cpu().contiguous() for k, v in engine.state_dict().items()}
         # The process appears in several modules; a tensor file holds every tensor once.
         kept = {k: v for k, v in tensors.items() if not k.startswith(("denoiser.", "prior.process.", "basis."))}
         save_file(kept, staging / "weights.safetensors")
+        (staging / "weights.safetensors").chmod(0o666 & ~current_umask())
         sites = {c: meta.sites[c].tolist() for c in meta.sites.columns}
         (staging / "sites.json").write_text(json.dumps(sites))
         header: dict[str, Any] = {

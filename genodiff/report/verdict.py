@@ -42,7 +42,6 @@ NEAR_FLOOR = Rule("within {limit} of the floor of {floor}", lambda v, f, x: abs(
 NEAR_HELD_OUT = Rule("within {limit} of {floor} in held-out people", lambda v, f, x: abs(v - f) <= x)
 AT_MOST_FLOOR = Rule("at most the floor of {floor}", lambda v, f, x: v <= f)
 NEAR_ONE = Rule("within {limit} of 1", lambda v, f, x: abs(v - 1) <= x, needs_floor=False)
-NEAR_ZERO = Rule("within {limit} of 0", lambda v, f, x: abs(v) <= x, needs_floor=False)
 AT_MOST = Rule("at most {limit}", lambda v, f, x: v <= x, needs_floor=False)
 
 

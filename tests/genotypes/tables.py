@@ -16,6 +16,7 @@ from genodiff.genotypes.config import ModelConfig
 from genodiff.genotypes.network import NetworkConfig
 
 SMALL = ModelConfig(
+    passes=None,
     block_sites=(32, 64),
     sampling_steps=12,
     network=NetworkConfig(tile=16, width=16, dilations=(1, 2), window=4),
