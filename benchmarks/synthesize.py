@@ -1,6 +1,7 @@
-"""Run ``genodiff synthesize`` on a data set with a fixed split and print every target beside its floor.
+r"""Run ``genodiff synthesize`` on a data set with a fixed split and print every target beside its floor.
 
-    python benchmarks/synthesize.py ../shared/data/kg_chr22_50Mb.b38.vcf.gz --panel ../shared/data/panel.tsv -o runs/50Mb
+    python benchmarks/synthesize.py ../shared/data/kg_chr22_50Mb.b38.vcf.gz \
+        --panel ../shared/data/panel.tsv -o runs/50Mb
 
 People whose row of the panel says ``test`` in the column ``split`` are held out; all others are learned from. The
 table is printed as Markdown and appended to ``--markdown FILE`` if given.
