@@ -188,7 +188,7 @@ class Engine(nn.Module):
 class CalibratedDenoiser(Denoiser):
     """A denoiser whose mean over a batch is that of the anchors the batch was drawn from.
 
-    E[D(X_t)] = E[X_0] holds for the true posterior mean at every t; with a learned one the rare lineages are lost on the
+    E[D(X_t)] = E[X_0] holds for the true posterior mean at every t; with a learned one rare lineages are lost on the
     way, a few per cent a step. A per-site shift of the log odds restores the mean, by damped Newton steps: bounded,
     because a lineage that is gone cannot be called back, and weaker in small batches, whose own mean is uncertain.
     """

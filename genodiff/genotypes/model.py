@@ -24,6 +24,7 @@ from genodiff.genotypes.anchors import Anchors, Population, fit_anchors
 from genodiff.genotypes.backgrounds import Backgrounds
 from genodiff.genotypes.config import ModelConfig, preset
 from genodiff.genotypes.engine import AlleleProblem, Engine, Rows
+from genodiff.genotypes.ties import Ties, find_ties
 from genodiff.genotypes.units import Units, haplotypes_from, units_of
 
 __all__ = ["MIN_PEOPLE", "GenotypeModel", "resolve_device"]
@@ -66,6 +67,7 @@ class _Meta:
     n_anchors: int
     n_people: int
     inbreeding: tuple[float, float]
+    ties: Ties
 
 
 class GenotypeModel:
@@ -140,7 +142,9 @@ class GenotypeModel:
         if table.n_variants == 0:
             raise InputError("the table has no sites: relax the filters")
         place = device if isinstance(device, torch.device) else resolve_device(device)
-        units = units_of(table)
+        everything = units_of(table)
+        ties = find_ties(everything.states, ploidy=everything.ploidy)
+        units = everything.at(ties.drawn)
         anchors = fit_anchors(
             units, labels=table.labels, n=self.config.anchors, kind=self.config.anchor_kind, seed=seed
         )
@@ -160,6 +164,7 @@ class GenotypeModel:
             n_anchors=anchors.n,
             n_people=table.n_samples,
             inbreeding=anchors.inbreeding,
+            ties=ties,
         )
         problem = self._problem(
             units, anchors, table.labels, parts=(fitted, held), members=[m for _, m in found], seed=seed
@@ -167,7 +172,7 @@ class GenotypeModel:
         self.result = train(
             self._engine.network,
             problem,
-            self._training(len(units.rows_of(fitted)), table.n_variants),
+            self._training(len(units.rows_of(fitted)), units.states.shape[1]),
             seed=seed,
             checkpoint=checkpoint,
             fingerprint=fingerprint or (fingerprint_of(table, self.config, seed=seed) if checkpoint else ""),
@@ -305,7 +310,9 @@ class GenotypeModel:
         rows = people[:, 1:].reshape(-1)
         row_label = np.repeat(people[:, 0], meta.per_person)
         sites = engine.process.dim
-        batch = int(np.clip(_SAMPLE_STATES // sites, 2, _SAMPLE_ROWS)) // 2 * 2
+        # Batches of equal size, since calibration rests on the mean of a batch.
+        largest = int(np.clip(_SAMPLE_STATES // sites, 2, _SAMPLE_ROWS)) // 2 * 2
+        batch = 2 * -(-len(rows) // (2 * -(-len(rows) // largest)))
         states = np.empty((len(rows), sites), dtype=np.int8)
         generator = torch.Generator(engine.device).manual_seed(seed)
         total_steps = (steps or self.config.sampling_steps) * -(-len(rows) // batch)
@@ -319,7 +326,7 @@ class GenotypeModel:
                     component, conditions, generator=generator, steps=steps, progress=lambda _: bar.update()
                 )
                 states[at : at + batch] = drawn.cpu().numpy()
-        haplotypes = haplotypes_from(states, ploidy=meta.ploidy)
+        haplotypes = haplotypes_from(meta.ties.expand(states, ploidy=meta.ploidy), ploidy=meta.ploidy)
         width = max(6, len(str(len(people))))
         samples = pd.DataFrame(index=pd.Index([f"GD{i:0{width}d}" for i in range(1, len(people) + 1)], name="sample"))
         if self.labels:
@@ -359,6 +366,7 @@ class GenotypeModel:
             "unit": "haplotypes" if meta.ploidy == 1 else "dosages",
             "people": meta.n_people,
             "sites": len(meta.sites),
+            "sites_drawn": len(meta.ties.drawn),
             "contig": str(meta.sites["contig"].iloc[0]),
             "first_bp": int(meta.sites["position"].iloc[0]),
             "last_bp": int(meta.sites["position"].iloc[-1]),

@@ -27,6 +27,7 @@ from genodiff.genotypes.anchors import Population
 from genodiff.genotypes.backgrounds import Backgrounds
 from genodiff.genotypes.config import ModelConfig
 from genodiff.genotypes.engine import Engine
+from genodiff.genotypes.ties import Ties
 
 if TYPE_CHECKING:
     from genodiff.genotypes.model import GenotypeModel
@@ -67,6 +68,9 @@ def save_model(model: GenotypeModel, path: Path) -> Path:
         tensors = {k: v.detach().cpu().contiguous() for k, v in engine.state_dict().items()}
         # The process appears in several modules; a tensor file holds every tensor once.
         kept = {k: v for k, v in tensors.items() if not k.startswith(("denoiser.", "prior.process.", "basis."))}
+        kept["ties.drawn"] = torch.from_numpy(meta.ties.drawn)
+        kept["ties.source"] = torch.from_numpy(meta.ties.source)
+        kept["ties.mirrored"] = torch.from_numpy(meta.ties.mirrored)
         save_file(kept, staging / "weights.safetensors")
         (staging / "weights.safetensors").chmod(0o666 & ~current_umask())
         sites = {c: meta.sites[c].tolist() for c in meta.sites.columns}
@@ -219,5 +223,10 @@ def _rebuild(path: Path, header: dict[str, Any]) -> GenotypeModel:
         n_anchors=header["n_anchors"],
         n_people=header["n_people"],
         inbreeding=(observed, repaired),
+        ties=Ties(
+            drawn=tensors["ties.drawn"].numpy(),
+            source=tensors["ties.source"].numpy(),
+            mirrored=tensors["ties.mirrored"].numpy(),
+        ),
     )
     return model

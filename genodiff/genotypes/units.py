@@ -6,7 +6,7 @@ dosages 0/1/2. A missing call, and in phased mode an unphased heterozygous call,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,11 @@ class Units:
     def n_people(self) -> int:
         """Number of people."""
         return len(self.states) // self.per_person
+
+    def at(self, sites: NDArray[np.int64]) -> Units:
+        """The same rows at some sites."""
+        unphased = None if self.unphased is None else np.ascontiguousarray(self.unphased[:, sites])
+        return replace(self, states=np.ascontiguousarray(self.states[:, sites]), unphased=unphased)
 
     def rows_of(self, people: NDArray[np.intp]) -> NDArray[np.intp]:
         """Row indices of some people, in order."""
