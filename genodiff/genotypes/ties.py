@@ -52,11 +52,12 @@ def find_ties(states: NDArray[np.int8], *, ploidy: int, least_carriers: int = _L
             person must not be tied into a signature of that person.
     """
     sites = states.shape[1]
-    # Mirrored sites become equal when every site is told by its minor allele; half-and-half ones by their first row.
+    # Mirrored sites become equal when every site is told by its minor allele; half-and-half ones by their first
+    # homozygous row.
     known = states >= 0
     alt = np.where(known, states, 0).sum(0, dtype=np.int64)
     most = ploidy * known.sum(0)
-    first = np.where(known.any(0), states[np.argmax(known, axis=0), np.arange(sites)], 0)
+    first = states[np.argmax(known & (2 * states != ploidy), axis=0), np.arange(sites)]
     mirrored = (2 * alt > most) | ((2 * alt == most) & (first == ploidy))
     minor = np.where(mirrored, most - alt, alt)
     drawn: list[int] = []
