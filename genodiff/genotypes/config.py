@@ -50,8 +50,8 @@ class ModelConfig:
     sampling_steps: int = 25
     validation: float = 0.05
     crop_sites: int = 4608
-    passes: float | None = 40.0
-    least_steps: int = 800
+    passes: float | None = 24.0
+    least_steps: int = 600
     network: NetworkConfig = field(default_factory=NetworkConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -76,7 +76,7 @@ PRESETS: dict[str, ModelConfig] = {
         passes=4, least_steps=150, sampling_steps=16, training=TrainingConfig(validate_every=50, warmup=25)
     ),
     "balanced": ModelConfig(),
-    "best": ModelConfig(passes=200, least_steps=3000, sampling_steps=50),
+    "best": ModelConfig(passes=48, least_steps=1500, sampling_steps=50),
 }
 
 
