@@ -33,7 +33,10 @@ class _Commands(click.Group):
             raise
         except KeyboardInterrupt:
             resumes = ctx.invoked_subcommand in ("fit", "synthesize")
-            _fail("interrupted" + "; the same command goes on from its last checkpoint" * resumes, status=130)
+            _fail(
+                "interrupted" + "; the same command goes on from its last checkpoint, if it had come to one" * resumes,
+                status=130,
+            )
         except Exception as error:
             from genodiff.pipeline import as_user_error
 
@@ -215,6 +218,7 @@ def fit(vcf: Path, output: Path, **o: Any) -> None:
     if os.environ.get("RANK", "0") != "0":  # under torchrun one worker speaks for all
         return
     facts = model.describe()
+    click.echo("\n".join(pipeline.removals(output)))
     click.echo(f"model of {facts['people']:,} people at {facts['sites']:,} sites: {output}")
 
 

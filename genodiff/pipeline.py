@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from data_prep.composition import match_labels
 from data_prep.errors import GenodiffError, InputError, OutputError
 from data_prep.filters import FilterReport, filter_table
 from data_prep.maps import GeneticMap, read_map
@@ -490,11 +491,19 @@ def _judge(
     from genodiff.report import judge, write_metrics_csv, write_report
 
     assert data.holdout is not None
+    train, holdout = (match_labels(table, synthetic, seed=seed) for table in (data.train, data.holdout))
+    judged = ""
+    if (train.n_samples, holdout.n_samples) != (data.train.n_samples, data.holdout.n_samples):
+        judged = (
+            f"Judged on {holdout.n_samples:,} of {data.holdout.n_samples:,} held-out and {train.n_samples:,} of "
+            f"{data.train.n_samples:,} training people, mixed by label as the synthetic ones."
+        )
+    provenance.record("judged_on", {"train": train.n_samples, "holdout": holdout.n_samples, "note": judged})
     with provenance.stage("evaluate"):
         evaluation = evaluate_full(
             synthetic,
-            train=data.train,
-            holdout=data.holdout,
+            train=train,
+            holdout=holdout,
             genetic_map=data.genetic_map,
             seed=seed,
             progress=progress,
@@ -503,19 +512,19 @@ def _judge(
     curve = None
     if history:
         curve = pd.DataFrame(history).rename(columns={"validation_loss": "holdout_loss"})
-    verdict = judge(evaluation.frame, holdout_haplotypes=2 * data.holdout.n_samples)
+    verdict = judge(evaluation.frame, holdout_haplotypes=2 * holdout.n_samples)
     with provenance.stage("report"):
         write_report(
             out,
             evaluation=evaluation,
             synthetic=synthetic,
-            train=data.train,
-            holdout=data.holdout,
+            train=train,
+            holdout=holdout,
             history=curve,
             provenance=provenance.to_dict(),
             title=title,
         )
-    return "\n".join(line for line in (verdict.fidelity.line, verdict.privacy.line, verdict.caution) if line)
+    return "\n".join([*data.filters.lines(), *([judged] if judged else []), *verdict.lines])
 
 
 def synthesize(
@@ -610,6 +619,12 @@ def evaluate(
                 tables["synthetic"] = attach_panel(
                     tables["synthetic"], read_panel(synthetic_panel), source=synthetic_panel
                 )
+            shared = tables["train"].samples.index.intersection(tables["holdout"].samples.index)
+            if len(shared):
+                raise InputError(
+                    f"{holdout}: {len(shared):,} people are also in {train}, the first is {shared[0]}: "
+                    "a copy cannot be told from people that were learned from; hold out others"
+                )
             tables["train"], filters = filter_table(tables["train"], maf=maf, max_missing=1.0)
             filters = replace(filters, source=str(train))
             filters.require_sites()
@@ -660,11 +675,23 @@ def inspect(path: Path, *, region: str | None = None, progress: bool = False) ->
         *((f"removed, {reason}", f"{count:,}") for reason, count in filters.removed.items()),
         ("sites with MAF ≥ 1 %", f"{int((maf >= 0.01).sum()):,}"),
         ("sites with MAF ≥ 5 %", f"{int((maf >= 0.05).sum()):,}"),
-        ("phased", "yes" if table.is_phased else "no"),
+        ("phased", _phase(table)),
         ("unphased heterozygous calls", f"{filters.unphased_het_calls:,}"),
         ("missing calls", f"{filters.missing_calls:,}"),
     ]
     return rows
+
+
+def removals(output: Path) -> list[str]:
+    """What the filters removed for the run that wrote the folder, as lines of text."""
+    return FilterReport(**json.loads((output / "provenance.json").read_text())["filters"]).lines()
+
+
+def _phase(table: VariantTable) -> str:
+    """How calls are phased, and what the model makes of it."""
+    if not table.unphased_het.any():
+        return "yes: haplotypes are learned"
+    return "mostly: haplotypes are learned, unphased calls masked" if table.is_phased else "no: dosages are learned"
 
 
 def _shown(value: Any) -> str:

@@ -74,6 +74,8 @@ def two_sample_auc(
             )
             truth = np.repeat([1, 0], [len(d) for d in fitted])
             forest.fit(np.concatenate(fitted).astype(np.float32), truth)
+            # Threads add up the votes in any order, and the last bit decides ties: equal seeds would differ.
+            forest.set_params(n_jobs=1)
             found = [forest.predict_proba(d.astype(np.float32))[:, 1] for d in judged]
             scores.append(auc(found[0], found[1]))
     return TwoSampleTest(float(np.mean(scores)), n * per)

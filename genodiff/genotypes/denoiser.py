@@ -91,12 +91,12 @@ class AlleleDenoiser(Denoiser):
                 g * prior + math.log(math.comb(ploidy, g)) + g * h - 0.5 * g * g * p.precision
                 for g in range(1, ploidy + 1)
             ]
-        if ploidy == 1:
-            base = states[0]
-            mean = torch.sigmoid(base)
-        else:
-            base = torch.stack([torch.zeros_like(prior), *states], dim=-1)
-            mean = torch.softmax(base, dim=-1) @ torch.arange(3, dtype=base.dtype, device=base.device) / 2
+            if ploidy == 1:
+                base = states[0]
+                mean = torch.sigmoid(base)
+            else:
+                base = torch.stack([torch.zeros_like(prior), *states], dim=-1)
+                mean = torch.softmax(base, dim=-1) @ torch.arange(3, dtype=base.dtype, device=base.device) / 2
         if self.network is None:
             return base
         noise = self.process.noise_ratio(t, rate=self.reference_rate).log().expand(len(x_t))
@@ -127,7 +127,9 @@ class AlleleDenoiser(Denoiser):
         """Expected state, (B, d), in [0, ploidy]."""
         if self.ploidy == 1:
             return torch.sigmoid(logits)
-        return torch.softmax(logits, dim=-1) @ torch.arange(3, dtype=logits.dtype, device=logits.device)
+        # A product would be taken in half precision under autocast, where .999 is 1.
+        with full_precision(logits):
+            return torch.softmax(logits, dim=-1) @ torch.arange(3, dtype=logits.dtype, device=logits.device)
 
     def states(self, logits: Tensor, t: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """A joint draw of states with the posterior law of every site and the Gaussian base's correlations, (B, d).

@@ -221,7 +221,8 @@ class CalibratedDenoiser(Denoiser):
             if denoiser.ploidy == 1:
                 slope = (mean * (1 - mean)).mean(0)
             else:
-                slope = (torch.softmax(moved, dim=-1) @ states.square() - mean.square()).mean(0)
+                spread = (torch.softmax(moved, dim=-1) * states.square()).sum(-1)
+                slope = (spread - mean.square()).mean(0)
             change = (target - mean.mean(0)) / (slope + 1e-5)
             shift = (shift + change.clamp(-1, 1)).clamp(-self._LARGEST, self._LARGEST)
             by = shift * len(x_t) / (len(x_t) + self._DAMPING)
