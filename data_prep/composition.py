@@ -14,8 +14,8 @@ _TOLERANCE = 0.02
 def match_labels(table: VariantTable, like: VariantTable, *, seed: int = 1) -> VariantTable:
     """People of ``table`` in the label proportions of ``like``, as many as there are.
 
-    Allele frequencies, LD and F_IS of Europeans alone are not those of a mixed panel. Where people of chosen labels were
-    asked for, they are to be compared with real people mixed in the same way.
+    Allele frequencies, LD and F_IS of Europeans alone are not those of a mixed panel. Where people of chosen labels
+    were asked for, they are to be compared with real people mixed in the same way.
 
     Args:
         table: people to choose from.

@@ -86,13 +86,14 @@ class People:
     """A VCF as text: haplotypes that are mosaics of eight founders, and what makes it special.
 
     Attributes:
-        n: number of people, named P000 ….
+        n: number of people, named P000 …, or with another prefix.
         sites: number of sites, 100 bp apart from 1000.
         phased: share of heterozygous calls with phase.
         missing: share of calls without alleles.
         extra: further data lines, put after all others.
         contigs: the contigs; each holds all sites.
         seed: of all draws.
+        prefix: what names begin with.
     """
 
     n: int = 40
@@ -102,10 +103,11 @@ class People:
     extra: tuple[str, ...] = ()
     contigs: tuple[str, ...] = ("22",)
     seed: int = 5
+    prefix: str = "P"
     names: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "names", tuple(f"P{i:03d}" for i in range(self.n)))
+        object.__setattr__(self, "names", tuple(f"{self.prefix}{i:03d}" for i in range(self.n)))
 
     def haplotypes(self) -> NDArray[np.int8]:
         """Alleles (people, sites, 2); every site is common."""

@@ -238,7 +238,10 @@ EVALUATE: dict[str, tuple[Callable[[Path], dict[str, object]], tuple[str, ...]]]
     "not a VCF": (lambda d: {"--synthetic": PEOPLE.panel(d)}, ("people.panel", "not a VCF")),
     "no site in common": (
         lambda d: {"--synthetic": People(contigs=("7",)).write(d, "other.vcf")}, ("other.vcf", "no site in common")),
-    "one person": (lambda d: {"--holdout": People(n=1).write(d, "one.vcf")}, ("holdout", "1 people", "at least 2")),
+    "one person": (
+        lambda d: {"--holdout": People(n=1, prefix="H").write(d, "one.vcf")}, ("holdout", "1 people", "at least 2")),
+    "people on both sides": (
+        lambda d: {"--holdout": People(n=4).write(d, "both.vcf")}, ("both.vcf", "4 people", "P000")),
     "panel lacks people": (lambda d: {"--panel": PEOPLE.panel(d, missing=39)}, ("people.panel", "39 of 40")),
     "synthetic panel lacks people": (
         lambda d: {"--synthetic-panel": PEOPLE.panel(d, missing=1)}, ("people.panel", "1 of 40", "P000")),
@@ -252,7 +255,8 @@ EVALUATE: dict[str, tuple[Callable[[Path], dict[str, object]], tuple[str, ...]]]
 @pytest.mark.parametrize("case", EVALUATE)
 def test_evaluation_of_what_does_not_fit(tmp_path: Path, case: str) -> None:
     change, words = EVALUATE[case]
-    a, b, c = (People(seed=k).write(tmp_path, f"{name}.vcf") for k, name in enumerate("abc"))
+    prefixes = {"a": "P", "b": "H", "c": "P"}
+    a, b, c = (People(seed=k, prefix=p).write(tmp_path, f"{f}.vcf") for k, (f, p) in enumerate(prefixes.items()))
     options = {"--train": a, "--holdout": b, "--synthetic": c, **change(tmp_path)}
     flat = [part for pair in options.items() for part in pair]
     refused(tmp_path, "evaluate", *flat, "-o", tmp_path / "new" / "out", "--quiet", words=words)

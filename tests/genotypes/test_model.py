@@ -242,6 +242,14 @@ def test_medoid_anchors_sample_the_same_frequencies(table: VariantTable) -> None
     assert af_error(drawn, table) < 1.5 * af_floor(table, 200)
 
 
+@pytest.mark.parametrize("phased", [True, False])
+def test_mixed_precision_trains_and_samples(table: VariantTable, unphased: VariantTable, phased: bool) -> None:
+    model = fit(table if phased else unphased, small(precision="bfloat16", training={"steps": 12, "validate_every": 4}))
+    assert all(np.isfinite(row["validation_loss"]) for row in model.result.history)
+    drawn = model.sample(100, seed=1)
+    assert af_error(drawn, table) < 1.5 * af_floor(table, 100)
+
+
 def test_long_inputs_are_trained_on_crops(table: VariantTable) -> None:
     config = small(crop_sites=64, passes=0.5, least_steps=1, training={"validate_every": 2})
     model = fit(table, config)
