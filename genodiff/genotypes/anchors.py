@@ -20,7 +20,8 @@ from genodiff.genotypes.units import Units
 __all__ = ["Anchors", "Population", "fit_anchors", "inbreeding"]
 
 _PCS = 10
-_CANDIDATES = (1, 8, 16, 32, 64)
+_CANDIDATES = (1, 2, 4, 8, 16, 32, 64)
+_USUALLY_LEAST = 8
 _ROWS_PER_ANCHOR = 40
 _TOLERANCE = 0.01
 
@@ -145,7 +146,7 @@ def fit_anchors(
         units: rows of states.
         labels: population label of every person, or ``None``.
         n: number of anchors, about; at least one per label, at most as many as there are distinct rows. If ``None``,
-            the fewest of 1, 8, 16, 32 and 64 (at least 40 rows each on average) for which re-pairing haplotypes at
+            the fewest of 8, 16, 32 and 64 (of 1, 2 and 4 where there are not 40 rows for each of 8) for which re-pairing haplotypes at
             random within their anchor is expected to keep F_IS within .01; the most where none does, and where rows
             are people.
         kind: ``"means"`` starts the sampler at the mean of a cluster; ``"medoids"`` at the row nearest to that mean.
@@ -164,7 +165,8 @@ def fit_anchors(
     columns = np.sort(rng.choice(units.states.shape[1], size=min(units.states.shape[1], 2000), replace=False))
     haplotypes = units.phased_at_random(rng)[:, columns]
     observed = inbreeding(haplotypes) if units.per_person == 2 else float("nan")
-    candidates = [n] if n is not None else [k for k in _CANDIDATES if k == 1 or k * _ROWS_PER_ANCHOR <= rows]
+    possible = [k for k in _CANDIDATES if k == 1 or k * _ROWS_PER_ANCHOR <= rows]
+    candidates = [n] if n is not None else [k for k in possible if k >= _USUALLY_LEAST] or possible
     row_label = np.repeat(label_index, units.per_person)
     assignment, repaired = np.zeros(rows, dtype=np.int64), float("nan")
     for k in candidates:

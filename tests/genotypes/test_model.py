@@ -18,7 +18,7 @@ from genodiff.genotypes.engine import AlleleProblem
 from genodiff.genotypes.model import GenotypeModel, fingerprint_of, resolve_device
 from tests.genotypes.tables import SMALL, coalescent, small, table_of
 
-QUICK = small(training={"steps": 2})
+QUICK = small(training={"steps": 4})
 
 
 def fit(table: VariantTable, config: ModelConfig = SMALL, **arguments: object) -> GenotypeModel:
@@ -255,7 +255,7 @@ def test_long_inputs_are_trained_on_crops(table: VariantTable) -> None:
     model = fit(table, config)
     # Steps in proportion to people and sites.
     rows = 2 * (table.n_samples - 10)
-    assert model.result.steps == round(0.5 * rows * 200 / 64 / 16)
+    assert model.result.steps == round(0.5 * rows * model.engine.process.dim / 64 / 16)
     assert model.sample(5, seed=1).n_variants == 200
 
 
@@ -278,7 +278,7 @@ def test_crops_cover_every_block_and_start_and_end_at_blocks(model: GenotypeMode
 def test_blocks_end_at_tiles(model: GenotypeModel) -> None:
     bounds = model.meta.bounds
     assert bounds[0] == 0
-    assert bounds[-1] == 200
+    assert bounds[-1] == model.engine.process.dim <= 200
     assert all(b % SMALL.network.tile == 0 for b in bounds[:-1])
 
 
@@ -286,12 +286,12 @@ def test_base_of_a_run_of_blocks_is_that_of_the_whole_given_the_anchor(table: Va
     engine = fit(table, small(training={"steps": 0})).engine
     component = torch.zeros(3, dtype=torch.long)
     conditions = (component,) * len(engine.conditions)
-    x = torch.randn(3, 200, generator=torch.Generator().manual_seed(1))
+    x = torch.randn(3, engine.process.dim, generator=torch.Generator().manual_seed(1))
     t = torch.tensor([0.1, 0.5, 1.5])
     whole = engine.denoiser.logits(x, t, component=component, conditions=conditions)
     process, denoiser, sites = engine.run_of(1, 3)
     part = denoiser.logits(x[:, sites], t, component=component, conditions=conditions)
-    assert process.dim == part.shape[1] < 200
+    assert process.dim == part.shape[1] < engine.process.dim
     torch.testing.assert_close(part, whole[:, sites], rtol=1e-4, atol=1e-4)
 
 
