@@ -146,9 +146,9 @@ def fit_anchors(
         units: rows of states.
         labels: population label of every person, or ``None``.
         n: number of anchors, about; at least one per label, at most as many as there are distinct rows. If ``None``,
-            the fewest of 8, 16, 32 and 64 (of 1, 2 and 4 where there are not 40 rows for each of 8) for which re-pairing haplotypes at
-            random within their anchor is expected to keep F_IS within .01; the most where none does, and where rows
-            are people.
+            the fewest of 8, 16, 32 and 64 (of 1, 2 and 4 where there are not 40 rows for each of 8) for which
+            re-pairing haplotypes at random within their anchor is expected to keep F_IS within .01; the most that have
+            40 rows each on average where none does, and where rows are people.
         kind: ``"means"`` starts the sampler at the mean of a cluster; ``"medoids"`` at the row nearest to that mean.
         seed: of the clustering.
 

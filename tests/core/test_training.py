@@ -154,7 +154,8 @@ def test_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(tmp_path: P
 
     problem.loss = failing  # type: ignore[method-assign]
     with pytest.raises(
-        TrainingError, match=r"loss became inf at step 13: try another seed or a lower learning rate; the last good state"
+        TrainingError,
+        match=r"loss became inf at step 13: try another seed or a lower learning rate; the last good state",
     ):
         train(module, problem, CONFIG, seed=11, checkpoint=checkpoint, fingerprint="regression")
     assert saved_steps(checkpoint) == 12
