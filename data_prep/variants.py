@@ -30,7 +30,7 @@ def _frozen(array: NDArray[Any]) -> NDArray[Any]:
     return view
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class VariantTable:
     """Biallelic diploid genotypes of some people at some sites; immutable and validated.
 
@@ -87,6 +87,15 @@ class VariantTable:
             object.__setattr__(self, "phased", _frozen(np.asarray(self.phased, dtype=bool)))
         object.__setattr__(self, "haplotypes", _frozen(h))
         object.__setattr__(self, "sites", self.sites.reset_index(drop=True))
+
+    def __repr__(self) -> str:
+        """One line: people, sites, place, phase."""
+        where = "no sites"
+        if self.n_variants:
+            first, last = self.sites.iloc[0], self.sites.iloc[-1]
+            where = f"{first['contig']}:{first['position']:,}-{last['position']:,}"
+        phase = "phased" if self.is_phased else "unphased"
+        return f"VariantTable({self.n_samples:,} people × {self.n_variants:,} sites, {where}, {phase})"
 
     @property
     def n_samples(self) -> int:

@@ -232,6 +232,8 @@ def fit(vcf: Path, output: Path, **o: Any) -> None:
 def sample(model: Path, output: Path, n: int | None, labels: dict[str, int] | None, **o: Any) -> None:
     """Draw new people from a MODEL folder.
 
+    Beside the VCF s.vcf.gz lie s.panel.tsv (if the model has labels) and s.provenance.json.
+
     \b
     Examples:
       genodiff sample model/ -n 5000 -o synthetic.vcf.gz
