@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -224,7 +223,7 @@ def test_interruption_by_hand_is_one_line(tmp_path: Path, monkeypatch: pytest.Mo
     import genodiff.pipeline
 
     def stop(*_: object, **__: object) -> None:
-        signal.raise_signal(signal.SIGINT)
+        raise KeyboardInterrupt
 
     monkeypatch.setattr(genodiff.pipeline, "load_data", stop)
     result = run("fit", People().write(tmp_path), "-o", tmp_path / "model")

@@ -1,6 +1,6 @@
 """Tied sites: neighbours that tell the same people apart are one variable, not two.
 
-A tenth of common sites, and a quarter of those at 1–2 % frequency, divide the haplotypes of a sample exactly as a
+An eighth of the common sites, and a quarter of those at 1–2 % frequency, divide the haplotypes of a sample just as a
 neighbour does: the variants arose on one branch of the genealogy. A model that draws each of them anew breaks ties that
 real people never break. Such sites are learned and drawn once, by their first member, and written out for all.
 """
