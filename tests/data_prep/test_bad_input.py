@@ -180,6 +180,13 @@ def test_malformed_record_met_through_the_index(tmp_path: Path) -> None:
         assert read_variants(packed, region="22:1-30")[1].kept == 3
 
 
+def test_wrong_columns_that_cancel_out_over_the_file(tmp_path: Path) -> None:
+    """A line that ended too early and lines that are too long: on an undeclared contig htslib would crash."""
+    cut = header(contigs=()).replace("\tC\tD\n", "\r\n\tC\tD\n")
+    assert cut != header(contigs=())
+    refuse(write(tmp_path, cut + GOOD + record(40, "0|1 0|0 1|1 0|1")), "3 columns where the header has 11")
+
+
 def test_requested_samples(tmp_path: Path) -> None:
     path = write(tmp_path, header() + GOOD)
     refuse(path, r"lacks 2 of 3 requested samples, the first is 'X'", samples=["A", "X", "Y"])
