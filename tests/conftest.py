@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The suite is the same every time it runs; GENODIFF_FUZZ=1 lets the property-based tests look further.
+settings.register_profile("repeatable", derandomize=True)
+if not os.environ.get("GENODIFF_FUZZ"):
+    settings.load_profile("repeatable")
 
 
 @pytest.fixture
