@@ -127,7 +127,6 @@ class VcfWriter:
         self._temporary = self.path.with_name(
             f".{self.path.name}.{os.getpid()}.tmp{'.vcf' if self._kind == 'text' else '.vcf.gz'}"
         )
-        self._threads = threads
         self._last: tuple[str, int] = ("", 0)
         self._highest = 0
         self._seen: list[str] = []

@@ -74,6 +74,12 @@ class Identity(Basis):
         return v
 
 
+def _squares(flat: Tensor, bounds: Sequence[int]) -> list[Tensor]:
+    """Views of consecutive square matrices, with sides as far apart as the bounds."""
+    sides = np.diff(bounds).tolist()
+    return [part.view(n, n) for part, n in zip(flat.split([n * n for n in sides]), sides, strict=True)]
+
+
 class BlockPCA(Basis):
     """Principal components within consecutive blocks: ``Q = blockdiag(Q_1, …, Q_B)``.
 
@@ -96,14 +102,14 @@ class BlockPCA(Basis):
         # One flat buffer, so that a state dict holds a single tensor however many blocks there are.
         self.register_buffer("flat", torch.cat([q.reshape(-1) for q in blocks]))
 
+    @classmethod
+    def from_flat(cls, flat: Tensor, bounds: Sequence[int]) -> BlockPCA:
+        """The basis whose buffer is ``flat`` and whose blocks lie between ``bounds``."""
+        return cls(_squares(flat, bounds))
+
     def blocks(self) -> list[Tensor]:
         """The block matrices, as views."""
-        out, at = [], 0
-        for lo, hi in zip(self.bounds[:-1], self.bounds[1:], strict=True):
-            size = hi - lo
-            out.append(self.flat[at : at + size * size].view(size, size))
-            at += size * size
-        return out
+        return _squares(self.flat, self.bounds)
 
     def analysis(self, x: Tensor) -> Tensor:
         """Block-wise ``Q_bᵀ x_b``."""

@@ -6,7 +6,6 @@ other files; a file that was changed, cut or exchanged is refused.
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import os
@@ -170,13 +169,8 @@ def _rebuild(path: Path, header: dict[str, Any]) -> GenotypeModel:
     tensors = load_file(path / "weights.safetensors")
     config = ModelConfig.from_dict(header["config"])
     bounds = tuple(header["bounds"])
-    flat, blocks, at = tensors["process.basis.flat"], [], 0
-    for lo, hi in itertools.pairwise(bounds):
-        size = hi - lo
-        blocks.append(flat[at : at + size * size].view(size, size))
-        at += size * size
     engine = Engine(
-        basis=BlockPCA(blocks),
+        basis=BlockPCA.from_flat(tensors["process.basis.flat"], bounds),
         frequency=tensors["process.mean"],
         total=tensors["total"],
         within=tensors["prior.modal_variance"],
