@@ -96,6 +96,11 @@ class GaussianMixture(nn.Module):
         spread = self.process.basis.synthesis(self.modal_variance.sqrt() * noise)
         return self.means[component] + spread, component
 
+    def posterior_variance(self, t: Tensor) -> Tensor:
+        """λ s²/(m² λ + s²): the variance left in every mode of X_0 within a component, given X_t, (..., d)."""
+        m, s2 = self.process.mean_coefficient(t), self.process.variance(t)
+        return self.modal_variance * s2 / (m.square() * self.modal_variance + s2)
+
     def restrict(self, process: LinearDiffusion, coordinates: slice) -> GaussianMixture:
         """The marginal law of a run of coordinates, for the process restricted to them."""
         return GaussianMixture(
@@ -255,8 +260,7 @@ class GaussianMixtureDenoiser(Denoiser):
             r = self.responsibility(x_t, t)
             component = torch.multinomial(r, 1, generator=generator).squeeze(-1)
         mean = self(x_t, t, component=component)
-        m, s2 = process.mean_coefficient(t), process.variance(t)
-        variance = prior.modal_variance * s2 / (m.square() * prior.modal_variance + s2)
+        variance = prior.posterior_variance(t)
         noise = torch.randn(x_t.shape, generator=generator, device=x_t.device, dtype=x_t.dtype)
         return mean + process.basis.synthesis(variance.sqrt() * noise)
 

@@ -86,11 +86,6 @@ class Panel:
         """Minor allele frequency per site, (sites,), in [0, ½]; NaN where nobody is called."""
         return np.minimum(self.frequency, 1 - self.frequency)
 
-    @cached_property
-    def has_missing(self) -> bool:
-        """Whether any call is missing."""
-        return bool((self.rows < 0).any())
-
     def people(self, index: NDArray[np.int64]) -> Panel:
         """The panel of some people only.
 

@@ -142,10 +142,9 @@ class AlleleDenoiser(Denoiser):
             t: time (), which sets the correlations.
             generator: source of the field.
         """
-        process, prior = self.process, self.base.prior
+        process = self.process
         with full_precision(logits):
-            m, s2 = process.mean_coefficient(t), process.variance(t)
-            variance = prior.modal_variance * s2 / (m.square() * prior.modal_variance + s2)
+            variance = self.base.prior.posterior_variance(t)
             noise = torch.randn(logits.shape[:2], generator=generator, device=logits.device, dtype=torch.float32)
             field = process.basis.synthesis(variance.sqrt() * noise) / process.basis.diagonal(variance).sqrt()
             u = torch.special.ndtr(field)
