@@ -1,0 +1,177 @@
+"""From files to tables: what a command reads, whom it holds out, which sites it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.errors import InputError
+from data_prep.filters import FilterReport, filter_table
+from data_prep.maps import GeneticMap, read_map
+from data_prep.panels import attach_panel, read_panel
+from data_prep.readers import read_variants
+from data_prep.splits import read_sample_list, split_by_names, split_people
+from data_prep.variants import VariantTable
+from data_prep.vcf import VcfSource
+from genodiff.provenance import Provenance
+
+__all__ = ["Data", "DataOptions", "data_inputs", "hash_inputs", "load_data", "load_judged"]
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """What to read and whom to hold out.
+
+    Attributes:
+        path: VCF, bgzipped VCF or BCF.
+        panel: file of population labels.
+        panel_column: its column, if not the usual one.
+        region: ``contig`` or ``contig:from-to`` (bp, 1-based, inclusive).
+        genetic_map: file of the genetic map.
+        maf: least minor-allele frequency among the people learned from; 0 keeps every polymorphic site.
+        max_missing: largest share of people without a call.
+        holdout: share of people held out, 0 for none.
+        holdout_samples: file with the names of the people held out, instead of a share.
+        seed: of the split.
+    """
+
+    path: Path
+    panel: Path | None = None
+    panel_column: str | None = None
+    region: str | None = None
+    genetic_map: Path | None = None
+    maf: float = 0.01
+    max_missing: float = 0.1
+    holdout: float = 0.25
+    holdout_samples: Path | None = None
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class Data:
+    """People to learn from, people held out (if any), and how they came about."""
+
+    train: VariantTable
+    holdout: VariantTable | None
+    filters: FilterReport
+    genetic_map: GeneticMap | None
+
+
+def load_data(options: DataOptions, *, progress: bool) -> Data:
+    """Reads, labels, splits and filters; frequencies are judged among the people learned from alone.
+
+    Raises:
+        InputError: a file or an option that cannot be used.
+    """
+    names = VcfSource(options.path).samples
+    # Here and not above: a file that cannot be used is refused before torch is loaded.
+    from genodiff.genotypes.model import MIN_PEOPLE
+
+    if len(names) < MIN_PEOPLE:
+        raise InputError(f"{options.path} has {len(names)} people: at least {MIN_PEOPLE} are needed")
+    held_names = None if options.holdout_samples is None else read_sample_list(options.holdout_samples)
+    held_count = round(options.holdout * len(names)) if held_names is None else len(held_names)
+    panel = None if options.panel is None else read_panel(options.panel, options.panel_column)
+    # A site at frequency f among the people learned from, a share m of whom lack a call, has at least
+    # (1 − m) (1 − share) f among all.
+    learned = max(0.0, 1 - held_count / len(names))
+    everybody, coarse = read_variants(
+        options.path,
+        region=options.region,
+        maf=options.maf * learned * (1 - options.max_missing),
+        max_missing=options.max_missing,
+        progress=progress,
+    )
+    if panel is not None:
+        everybody = attach_panel(everybody, panel, source=options.panel)
+    holdout: VariantTable | None = None
+    if held_names is not None:
+        chosen, held = split_by_names(everybody, held_names, source=options.holdout_samples)
+    elif options.holdout > 0:
+        chosen, held = split_people(everybody, holdout=options.holdout, seed=options.seed)
+    else:
+        chosen, held = np.arange(everybody.n_samples), np.arange(0)
+    if len(chosen) < MIN_PEOPLE:
+        raise InputError(
+            f"{options.path}: {len(chosen)} people are left to learn from, at least {MIN_PEOPLE} are needed; "
+            "hold out fewer"
+        )
+    train, fine = filter_table(everybody.select(samples=chosen), maf=options.maf, max_missing=options.max_missing)
+    removed = {k: coarse.removed.get(k, 0) + fine.removed.get(k, 0) for k in {**coarse.removed, **fine.removed}}
+    filters = replace(
+        coarse,
+        kept=train.n_variants,
+        removed=removed,
+        missing_calls=fine.missing_calls,
+        unphased_het_calls=fine.unphased_het_calls,
+        n_samples=train.n_samples,
+        maf=options.maf,
+    )
+    filters.require_sites()
+    if len(held):
+        keep = everybody.site_keys.get_indexer(train.site_keys)
+        holdout = everybody.select(samples=held, variants=keep)
+    contig = str(train.sites["contig"].iloc[0])
+    genetic_map = None if options.genetic_map is None else read_map(options.genetic_map, contig)
+    return Data(train=train, holdout=holdout, filters=filters, genetic_map=genetic_map)
+
+
+def load_judged(
+    synthetic: Path,
+    train: Path,
+    holdout: Path,
+    *,
+    panel: Path | None,
+    synthetic_panel: Path | None,
+    genetic_map: Path | None,
+    region: str | None,
+    maf: float,
+    progress: bool,
+) -> tuple[VariantTable, Data]:
+    """Genotypes made by anything, and the real people to judge them by.
+
+    Raises:
+        InputError: a file that cannot be used, or people who are among those learned from and those held out.
+    """
+    tables = {
+        name: read_variants(path, region=region, maf=None, max_missing=1.0, progress=progress)[0]
+        for name, path in (("synthetic", synthetic), ("train", train), ("holdout", holdout))
+    }
+    if panel is not None:
+        labels = read_panel(panel)
+        for name in ("train", "holdout"):
+            tables[name] = attach_panel(tables[name], labels, source=panel)
+    if synthetic_panel is not None:
+        tables["synthetic"] = attach_panel(tables["synthetic"], read_panel(synthetic_panel), source=synthetic_panel)
+    shared = tables["train"].samples.index.intersection(tables["holdout"].samples.index)
+    if len(shared):
+        raise InputError(
+            f"{holdout}: {len(shared):,} people are also in {train}, the first is {shared[0]}: "
+            "a copy cannot be told from people that were learned from; hold out others"
+        )
+    learned, filters = filter_table(tables["train"], maf=maf, max_missing=1.0)
+    filters = replace(filters, source=str(train))
+    filters.require_sites()
+    contig = str(learned.sites["contig"].iloc[0])
+    map_ = None if genetic_map is None else read_map(genetic_map, contig)
+    return tables["synthetic"], Data(train=learned, holdout=tables["holdout"], filters=filters, genetic_map=map_)
+
+
+def data_inputs(options: DataOptions) -> dict[str, Path | None]:
+    """The files that are read, by what they are read for."""
+    return {
+        "genotypes": options.path,
+        "panel": options.panel,
+        "map": options.genetic_map,
+        "holdout samples": options.holdout_samples,
+    }
+
+
+def hash_inputs(provenance: Provenance, inputs: Mapping[str, Path | None]) -> None:
+    """Records the files among the inputs."""
+    for role, path in inputs.items():
+        if path is not None and path.is_file():
+            provenance.add_input(path, role=role)

@@ -1,0 +1,196 @@
+"""Folders and groups of files that appear when all of it is done, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Self
+
+from data_prep.errors import OutputError
+
+__all__ = ["Staging", "beside", "check_vcf_output", "drop_damaged", "stem", "write_together"]
+
+_OURS = {"provenance.json": lambda facts: "genodiff" in facts, "model.json": lambda facts: "genodiff_version" in facts}
+"""What a file of results holds when this program wrote it, by name."""
+
+
+class Staging:
+    """A folder beside the destination that becomes the destination when all is done.
+
+    As a context it is discarded when the block fails; :meth:`finish` is for the block to call.
+
+    Args:
+        destination: folder to appear at the end; a link is followed.
+        force: replace a folder of results that is there.
+        keep: leave the checkpoint of an earlier attempt in place.
+        inputs: files that are read; none of them may lie in a folder that is replaced.
+
+    Raises:
+        OutputError: the destination exists and ``force`` is false, or is not something this program made, or its
+            parent cannot be written to.
+    """
+
+    def __init__(
+        self, destination: Path, *, force: bool, keep: bool = False, inputs: Iterable[Path | None] = ()
+    ) -> None:
+        self.destination, self._force = destination, force
+        self._inputs = [path.resolve() for path in inputs if path is not None]
+        try:
+            self._target = destination.resolve()
+            self._refuse()
+            self.path = self._target.with_name(f".{self._target.name}.partial")
+            if self.path.exists():
+                for left in self.path.iterdir():
+                    if left.is_dir() and not left.is_symlink():
+                        shutil.rmtree(left)
+                    elif not (keep and left == self.checkpoint):
+                        left.unlink()
+            self._made = _make_folder(self.path)[1:]
+        except OSError as error:
+            raise OutputError(f"{destination}: cannot write there ({error.strerror}): choose another -o") from error
+
+    def _refuse(self) -> None:
+        """Refuses a destination that may not be replaced."""
+        if not self._target.exists():
+            return
+        if not self._force:
+            raise OutputError(f"{self.destination} exists: choose another -o, or replace it with --force")
+        if not _is_ours(self._target):
+            raise OutputError(f"{self.destination} exists and was not made by genodiff: choose another -o")
+        for path in self._inputs:
+            if self._target in path.parents:
+                raise OutputError(f"{self.destination} holds the input {path.name}: choose another -o")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self.discard()
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where training keeps its state."""
+        return self.path / "checkpoint.safetensors"
+
+    def discard(self) -> None:
+        """Removes the folder and those made for it, unless it holds a checkpoint to go on from."""
+        if not self.checkpoint.exists():
+            shutil.rmtree(self.path, ignore_errors=True)
+            _remove_empty(self._made)
+
+    def finish(self) -> None:
+        """Moves everything into place; what was there is removed only now.
+
+        Raises:
+            OutputError: something that may not be replaced has appeared there.
+        """
+        self._refuse()
+        self.checkpoint.unlink(missing_ok=True)
+        if self._target.exists():
+            shutil.rmtree(self._target)
+        os.replace(self.path, self._target)
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder is empty or holds results of this program."""
+    if not folder.is_dir():
+        return False
+    if not any(folder.iterdir()):
+        return True
+    for name, ours in _OURS.items():
+        try:
+            facts = json.loads((folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(facts, dict) and ours(facts):
+            return True
+    return False
+
+
+def _make_folder(path: Path) -> list[Path]:
+    """Creates a folder and those above it; returns the ones that were absent, innermost first."""
+    absent = [path] if not path.exists() else []
+    absent += [above for above in path.parents if not above.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    return absent
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
+
+
+def drop_damaged(checkpoint: Path) -> None:
+    """Removes a checkpoint that cannot be read, as a power cut can leave one: training then starts anew."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        if checkpoint.exists():
+            with safe_open(checkpoint, framework="pt"):
+                pass
+    except SafetensorError:
+        checkpoint.unlink(missing_ok=True)
+
+
+def stem(path: Path) -> str:
+    """``synthetic.vcf.gz`` → ``synthetic``."""
+    name = path.name
+    for suffix in (".gz", ".bgz", ".vcf", ".bcf"):
+        name = name.removesuffix(suffix)
+    return name
+
+
+def beside(output: Path, ending: str) -> Path:
+    """``synthetic.vcf.gz`` → ``synthetic.panel.tsv``, in the same folder."""
+    return output.parent / f"{stem(output)}{ending}"
+
+
+def check_vcf_output(output: Path, *companions: Path, force: bool) -> None:
+    """Refuses a destination that would fail or overwrite, before any work is done."""
+    try:
+        if output.is_dir():
+            raise OutputError(
+                f"{output} is a folder: give the name of a VCF file, for example {output}/synthetic.vcf.gz"
+            )
+        if not stem(output) or not output.name.endswith((".vcf", ".vcf.gz", ".vcf.bgz", ".bcf")):
+            raise OutputError(f"{output}: the name must end in .vcf, .vcf.gz or .bcf")
+        for path in (output, *companions):
+            if path.exists() and not force:
+                raise OutputError(f"{path} exists: choose another -o, or replace it with --force")
+        above = next(folder for folder in output.absolute().parents if folder.exists())
+    except OSError as error:
+        raise OutputError(f"{output}: cannot write there ({error.strerror}): choose another -o") from error
+    if not above.is_dir():
+        raise OutputError(f"{output}: {above} is not a folder: choose another -o")
+    if not os.access(above, os.W_OK):
+        raise OutputError(f"{output}: {above} cannot be written to: choose another -o")
+
+
+def write_together(output: Path, write: Callable[[Path], None]) -> None:
+    """Files beside each other that appear together: ``write`` receives the name of the first in a hidden folder."""
+    made: list[Path] = []
+    hidden: Path | None = None
+    try:
+        made = _make_folder(output.absolute().parent)
+        hidden = Path(tempfile.mkdtemp(dir=output.absolute().parent, prefix=f".{stem(output)}-"))
+        write(hidden / output.name)
+        # An index left by another run would be found first.
+        for suffix in (".tbi", ".csi"):
+            output.with_name(output.name + suffix).unlink(missing_ok=True)
+        for path in sorted(hidden.iterdir(), key=lambda path: path.name == output.name):
+            os.replace(path, output.with_name(path.name))
+    except OSError as error:
+        raise OutputError(
+            f"{output} cannot be written ({error.strerror}): check the folder and the free space"
+        ) from error
+    finally:
+        if hidden is not None:
+            shutil.rmtree(hidden, ignore_errors=True)
+        _remove_empty(made)
