@@ -31,7 +31,7 @@ def commands(group: click.Group, *above: str) -> list[tuple[str, ...]]:
 def test_all_commands_are_there() -> None:
     assert {" ".join(c) for c in commands(main)} == {
         "", "synthesize", "fit", "sample", "evaluate", "inspect", "simulate", "simulate ld-blocks",
-        "simulate coalescent",
+        "simulate coalescent", "reproduce", "reproduce gou-mixture", "reproduce gou-snps", "reproduce gou-chr22",
     }  # fmt: skip
 
 
