@@ -18,11 +18,16 @@ __all__ = ["Staging", "beside", "check_vcf_output", "drop_damaged", "stem", "wri
 _OURS = {"provenance.json": lambda facts: "genodiff" in facts, "model.json": lambda facts: "genodiff_version" in facts}
 """What a file of results holds when this program wrote it, by name."""
 
+_LOCK = "lock"
+"""Name of the file in a hidden folder that the run at work holds locked."""
+
 
 class Staging:
     """A folder beside the destination that becomes the destination when all is done.
 
-    As a context it is discarded when the block fails; :meth:`finish` is for the block to call.
+    As a context it is discarded when the block fails; :meth:`finish` is for the block to call. The folder is locked
+    against other runs for as long as this one lives. Of the workers under ``torchrun`` the first alone makes, locks and
+    removes it: the others know where it is and read the checkpoint.
 
     Args:
         destination: folder to appear at the end; a link is followed.
@@ -32,7 +37,7 @@ class Staging:
 
     Raises:
         OutputError: the destination exists and ``force`` is false, or is not something this program made, or its
-            parent cannot be written to.
+            parent cannot be written to, or another run is writing there.
     """
 
     def __init__(
@@ -40,19 +45,41 @@ class Staging:
     ) -> None:
         self.destination, self._force = destination, force
         self._inputs = [path.resolve() for path in inputs if path is not None]
+        self._owned = _leads()
+        self._handle: int | None = None
         try:
             self._target = destination.resolve()
             self._refuse()
             self.path = self._target.with_name(f".{self._target.name}.partial")
-            if self.path.exists():
-                for left in self.path.iterdir():
-                    if left.is_dir() and not left.is_symlink():
-                        shutil.rmtree(left)
-                    elif not (keep and left == self.checkpoint):
-                        left.unlink()
-            self._made = _make_folder(self.path)[1:]
+            if self._owned:
+                self._claim(keep=keep)
         except OSError as error:
             raise OutputError(f"{destination}: cannot write there ({error.strerror}): choose another -o") from error
+
+    def _claim(self, *, keep: bool) -> None:
+        """Makes the folder, or takes over and clears what an earlier attempt left of it."""
+        self._made = _make_folder(self.path)[1:]
+        try:
+            self._handle = _lock(self.path / _LOCK)
+        except (BlockingIOError, FileNotFoundError) as error:
+            raise OutputError(
+                f"{self.destination}: another run is writing there: wait for it to end, or choose another -o"
+            ) from error
+        try:
+            for left in self.path.iterdir():
+                if left.is_dir() and not left.is_symlink():
+                    shutil.rmtree(left)
+                elif left.name != _LOCK and not (keep and left == self.checkpoint):
+                    left.unlink()
+        except OSError:
+            self._release()
+            raise
+
+    def _release(self) -> None:
+        self._owned = False
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
 
     def _refuse(self) -> None:
         """Refuses a destination that may not be replaced."""
@@ -80,9 +107,14 @@ class Staging:
 
     def discard(self) -> None:
         """Removes the folder and those made for it, unless it holds a checkpoint to go on from."""
-        if not self.checkpoint.exists():
+        if not self._owned:
+            return
+        if self.checkpoint.exists():
+            (self.path / _LOCK).unlink(missing_ok=True)
+        else:
             shutil.rmtree(self.path, ignore_errors=True)
             _remove_empty(self._made)
+        self._release()
 
     def finish(self) -> None:
         """Moves everything into place; what was there is removed only now.
@@ -95,6 +127,42 @@ class Staging:
         if self._target.exists():
             shutil.rmtree(self._target)
         os.replace(self.path, self._target)
+        # Not before: a run that finds the folder without its lock takes it for one left behind, and clears it.
+        (self._target / _LOCK).unlink(missing_ok=True)
+        self._release()
+
+
+def _leads() -> bool:
+    """Whether this process is the first, or only, worker; the environment tells it before torch is loaded."""
+    return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
+
+
+def _lock(path: Path) -> int | None:
+    """Locks a file, made if absent, for this process; returns its handle, or ``None`` where files cannot be locked.
+
+    The system takes the lock back when the process ends, however it ends.
+
+    Raises:
+        BlockingIOError: another process has the lock.
+        FileNotFoundError: another process had it and took the folder away just now.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Whoever had the lock may have ended, and taken the file away, after it was opened here.
+        if not os.path.samestat(os.fstat(handle), path.stat()):
+            raise BlockingIOError
+    except (BlockingIOError, FileNotFoundError):
+        os.close(handle)
+        raise
+    except OSError:  # some network file systems have no locks
+        os.close(handle)
+        return None
+    return handle
 
 
 def _is_ours(folder: Path) -> bool:

@@ -88,7 +88,7 @@ def test_killed_training_goes_on_to_the_same_model(
     command = ("fit", people, "-o", tmp_path / "model", *TRAINING)
     killed = shell(*command, code=KILLED)
     assert killed.returncode == -signal.SIGKILL
-    assert tree(tmp_path) == {"people.vcf", HIDDEN, f"{HIDDEN}/checkpoint.safetensors"}
+    assert tree(tmp_path) == {"people.vcf", HIDDEN, f"{HIDDEN}/checkpoint.safetensors", f"{HIDDEN}/lock"}
     assert steps_in(tmp_path / HIDDEN / "checkpoint.safetensors") == 13
     # What else a kill can leave: a checkpoint that was being written, half a model.
     (tmp_path / HIDDEN / "checkpoint.safetensors.tmp").write_bytes(b"half")
