@@ -20,7 +20,15 @@ from torch import Tensor, nn
 from genodiff.core.bases import full_precision
 from genodiff.core.processes import LinearDiffusion
 
-__all__ = ["AnchorCovariance", "Denoiser", "GaussianMixture", "GaussianMixtureDenoiser", "ResidualDenoiser", "terminal"]
+__all__ = [
+    "AnchorCovariance",
+    "Denoiser",
+    "GaussianMixture",
+    "GaussianMixtureDenoiser",
+    "NoiseDenoiser",
+    "ResidualDenoiser",
+    "terminal",
+]
 
 AnchorCovariance = Literal["noise", "within", "total"]
 
@@ -303,3 +311,35 @@ class ResidualDenoiser(Denoiser):
         correction = self.network(z / total.sqrt(), noise)
         c_out = (prior.modal_variance * s2 / total).sqrt()
         return self.base(x_t, t, **condition) + process.basis.synthesis(c_out * correction)
+
+
+class NoiseDenoiser(Denoiser):
+    """A plain network that predicts the noise, ε̂ = F_θ(x_t − μ, t), without a base: D = (z − s ε̂)/m per mode.
+
+    This is the parametrisation of Ho et al. 2020, for any linear diffusion; the score is −ε̂/s per mode.
+
+    Args:
+        process: the forward process.
+        network: maps (B, d) centred states and (B,) log noise ratios to (B, d) modal noise.
+        reference_rate: the contraction rate whose noise ratio is shown to the network as its time.
+    """
+
+    def __init__(self, process: LinearDiffusion, network: nn.Module, *, reference_rate: float = -0.5) -> None:
+        super().__init__()
+        self.process, self.network, self.reference_rate = process, network, reference_rate
+
+    def noise(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """ε̂ in modal coordinates, (B, d)."""
+        level = self.process.noise_ratio(t, rate=self.reference_rate).log().expand(len(x_t))
+        return self.network(x_t - self.process.mean, level)
+
+    def forward(self, x_t: Tensor, t: Tensor, **condition: Any) -> Tensor:
+        """E[x_0 | x_t], (B, d)."""
+        process = self.process
+        z = process.basis.analysis(x_t - process.mean)
+        d_z = (z - process.variance(t).sqrt() * self.noise(x_t, t)) / process.mean_coefficient(t)
+        return process.mean + process.basis.synthesis(d_z)
+
+    def score(self, x_t: Tensor, t: Tensor, **condition: Any) -> Tensor:
+        """−ε̂/s per mode: Tweedie's formula without the detour over D."""
+        return -self.process.basis.synthesis(self.noise(x_t, t) / self.process.variance(t).sqrt())

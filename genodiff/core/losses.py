@@ -9,8 +9,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from genodiff.core.denoisers import Denoiser
+from genodiff.core.training import Workers, generator_on, step_generator
 
-__all__ = ["allele_cross_entropy", "denoising_score_matching", "stratified_times", "stratified_uniform"]
+__all__ = [
+    "VectorProblem",
+    "allele_cross_entropy",
+    "denoising_score_matching",
+    "stratified_times",
+    "stratified_uniform",
+]
 
 
 def stratified_uniform(n: int, *, generator: torch.Generator | None = None) -> Tensor:
@@ -58,3 +65,46 @@ def allele_cross_entropy(logits: Tensor, alleles: Tensor, *, observed: Tensor | 
         return each.mean()
     weight = observed.to(each.dtype)
     return (each * weight).sum() / weight.sum().clamp_min(1.0)
+
+
+class VectorProblem:
+    """Denoising score matching of vectors, for :func:`genodiff.core.training.train`.
+
+    Args:
+        denoiser: what is trained.
+        rows: training vectors (n, d).
+        held_out: validation vectors (m, d), seen at ``repeats`` noise levels each.
+        grid: the sampler's times; training covers them evenly.
+        batch: vectors per step.
+        seed: of the fixed validation noise.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        rows: Tensor,
+        held_out: Tensor,
+        *,
+        grid: Tensor,
+        batch: int,
+        seed: int,
+        repeats: int = 8,
+    ) -> None:
+        self.denoiser, self.rows, self.grid, self.batch, self.seed = denoiser, rows, grid, batch, seed
+        self.held_out = held_out.repeat(repeats, 1)
+
+    def loss(self, generator: torch.Generator, workers: Workers) -> Tensor:
+        """Mean loss of this worker's part of a random batch."""
+        index = torch.randint(len(self.rows), (self.batch,), generator=generator)
+        t = stratified_times(self.grid, self.batch, generator=generator)
+        part = workers.part(self.batch)
+        x_0 = self.rows[index[part].to(self.rows.device)]
+        noise = generator_on(x_0.device, generator)
+        return denoising_score_matching(self.denoiser, x_0, t[part].to(x_0), generator=noise)
+
+    def validation(self) -> float:
+        """Loss on the held-out vectors with fixed times and noise."""
+        generator = step_generator(self.seed, -1)
+        t = stratified_times(self.grid, len(self.held_out), generator=generator).to(self.held_out)
+        noise = generator_on(self.held_out.device, generator)
+        return float(denoising_score_matching(self.denoiser, self.held_out, t, generator=noise))

@@ -19,7 +19,16 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Problem", "TrainingConfig", "TrainingError", "TrainingResult", "Workers", "step_generator", "train"]
+__all__ = [
+    "Problem",
+    "TrainingConfig",
+    "TrainingError",
+    "TrainingResult",
+    "Workers",
+    "generator_on",
+    "step_generator",
+    "train",
+]
 
 
 _AVERAGE_EVERY = 4
@@ -137,6 +146,13 @@ class TrainingResult:
 def step_generator(seed: int, step: int) -> torch.Generator:
     """A CPU generator that depends on (seed, step) alone."""
     return torch.Generator().manual_seed((seed * 1_000_003 + step) % (2**63 - 1))
+
+
+def generator_on(device: torch.device, generator: torch.Generator) -> torch.Generator:
+    """A generator for ``device`` that depends on ``generator``, a CPU one: itself where the device is the CPU."""
+    if device.type == "cpu":
+        return generator
+    return torch.Generator(device).manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
 
 
 def _learning_rate(config: TrainingConfig, step: int) -> float:

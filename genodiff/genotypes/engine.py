@@ -17,7 +17,7 @@ from genodiff.core.losses import allele_cross_entropy, stratified_times
 from genodiff.core.processes import LinearDiffusion, gou_rates
 from genodiff.core.samplers import Ancestral
 from genodiff.core.schedules import log_noise_grid
-from genodiff.core.training import Workers, step_generator
+from genodiff.core.training import Workers, generator_on, step_generator
 from genodiff.genotypes.backgrounds import Backgrounds, Membership
 from genodiff.genotypes.config import ModelConfig
 from genodiff.genotypes.denoiser import FEATURES, AlleleDenoiser
@@ -300,9 +300,7 @@ class AlleleProblem:
     ) -> Tensor:
         process, denoiser, sites = self.engine.run_of(*run)
         device = self.engine.device
-        noise_source = generator
-        if device.type != "cpu":
-            noise_source = torch.Generator(device).manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
+        noise_source = generator_on(device, generator)
         # Noise is drawn for the whole batch, so that every worker sees the batch a single process would.
         noise = torch.randn(len(index), process.dim, generator=noise_source, device=device)[part]
         index, t = index[part].to(device), t[part].to(device=device, dtype=noise.dtype)

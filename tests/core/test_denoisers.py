@@ -16,12 +16,15 @@ from torch import Tensor, nn
 from genodiff.core.bases import BlockPCA, Identity
 from genodiff.core.denoisers import (
     AnchorCovariance,
+    Denoiser,
     GaussianMixture,
     GaussianMixtureDenoiser,
+    NoiseDenoiser,
     ResidualDenoiser,
     terminal,
 )
-from genodiff.core.processes import LinearDiffusion
+from genodiff.core.networks import MLP
+from genodiff.core.processes import LinearDiffusion, gou, variance_preserving
 from tests.core.helpers import DOUBLE, at, dense, generator, mixture, normal, orthogonal, small_gou
 
 TIMES = [0.01, 0.4, 2.0]
@@ -331,3 +334,21 @@ def test_residual_denoiser_starts_as_its_base_and_scales_its_correction() -> Non
     m, s2 = process.mean_coefficient(t), process.variance(t)
     variance = base.prior.modal_variance
     torch.testing.assert_close(change, (variance * s2 / (m**2 * variance + s2)).sqrt())
+
+
+def test_noise_denoiser_score_is_tweedies_formula_of_its_posterior_mean() -> None:
+    torch.manual_seed(0)
+    basis, spectrum = BlockPCA.from_data(torch.randn(50, 3, dtype=torch.float64), [0, 3], dtype=torch.float64)
+    process = gou(basis, mean=torch.tensor([0.3, -1.0, 2.0]), spectrum=spectrum, a=0.2, horizon=3.0)
+    network = MLP(3, width=16, depth=1).double()
+    torch.nn.init.normal_(network.leave.weight)
+    plain = NoiseDenoiser(process, network)
+    x, t = torch.randn(4, 3, dtype=torch.float64), torch.tensor([0.1, 0.5, 1.0, 3.0], dtype=torch.float64)
+    torch.testing.assert_close(plain.score(x, t), Denoiser.score(plain, x, t))
+
+
+def test_noise_denoiser_without_noise_predicted_undoes_the_contraction() -> None:
+    process = variance_preserving(2, horizon=2.0)
+    x = torch.tensor([[1.0, -2.0]])
+    # The last layer of the network starts at zero.
+    torch.testing.assert_close(NoiseDenoiser(process, MLP(2))(x, torch.tensor([1.0])), x * math.exp(0.5))

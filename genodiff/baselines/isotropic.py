@@ -1,0 +1,197 @@
+"""Diffusions to judge the structured drift by: plain networks as published, and everything but the drift.
+
+- :class:`IsotropicPaper` is the isotropic DDPM of Taheri 2026 (§7): dosages, M = −½ I, a plain network, a standard
+  normal start, Euler–Maruyama backwards.
+- :class:`GouPaper` is that paper's own recipe with the same network and budget: drift from the principal components
+  (eq. 2–4), start around anchors (eq. 12), Euler–Maruyama backwards (eq. 11).
+- :class:`IsotropicTuned` is this project's model with a = 1: same network, base, anchors, sampler and budget, so that
+  the drift alone differs.
+
+The plain networks know nothing of alleles: their dosages are real numbers that are rounded to 0, 1 or 2 at the end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from data_prep.maps import GeneticMap
+from data_prep.variants import VariantTable
+from genodiff.core.bases import PCA, shrunk_eigh
+from genodiff.core.denoisers import GaussianMixture, NoiseDenoiser, terminal
+from genodiff.core.losses import VectorProblem
+from genodiff.core.networks import MLP
+from genodiff.core.processes import LinearDiffusion, gou_rates, variance_preserving
+from genodiff.core.samplers import EulerMaruyama
+from genodiff.core.schedules import LinearRate, uniform_grid
+from genodiff.core.training import TrainingConfig
+from genodiff.core.training import train as fit
+from genodiff.genotypes.config import preset
+from genodiff.genotypes.model import GenotypeModel, resolve_device
+from genodiff.genotypes.units import haplotypes_from
+
+__all__ = ["GouPaper", "IsotropicPaper", "IsotropicTuned"]
+
+_LAST_TIME = 1e-3
+"""Where Euler–Maruyama stops, as a share of the horizon: the score is not defined at 0."""
+
+_SAMPLE_ROWS = 2048
+
+
+def _dosages(table: VariantTable) -> Tensor:
+    """Dosages (people, sites) as real numbers, missing calls at the mean of their site."""
+    dosage = np.where(table.dosage() < 0, np.nan, table.dosage()).astype(np.float32)
+    return torch.from_numpy(np.where(np.isnan(dosage), np.nanmean(dosage, axis=0), dosage).astype(np.float32))
+
+
+@dataclass(frozen=True)
+class _Plain:
+    """What the two published recipes share: a plain network, its training, and Euler–Maruyama."""
+
+    steps: int = field(default=2000, metadata={"help": "Training steps."})
+    batch: int = field(default=64, metadata={"help": "People per training step."})
+    width: int = field(default=512, metadata={"help": "Units per layer of the network."})
+    depth: int = field(default=3, metadata={"help": "Residual layers of the network."})
+    sampling_steps: int = field(default=200, metadata={"help": "Steps of Euler–Maruyama."})
+
+    def _process(self, x: Tensor) -> LinearDiffusion:
+        raise NotImplementedError
+
+    def _start(self, process: LinearDiffusion, x: Tensor, *, seed: int) -> GaussianMixture | None:
+        """The law to start from; a standard normal if ``None``."""
+        raise NotImplementedError
+
+    def generate(
+        self,
+        train: VariantTable,
+        n: int,
+        *,
+        seed: int,
+        genetic_map: GeneticMap | None = None,
+        device: str = "auto",
+        progress: bool = False,
+    ) -> VariantTable:
+        """New people: unphased, without labels, which a plain network does not know.
+
+        Args:
+            train: people to learn from.
+            n: people to draw.
+            seed: of everything random.
+            genetic_map: not used.
+            device: auto, cpu, cuda or mps.
+            progress: show a bar.
+        """
+        place = resolve_device(device)
+        x = _dosages(train).to(place)
+        drawn = self.draw(x, n, seed=seed, progress=progress)
+        dosage = drawn.round().clamp(0, 2).to(torch.int8).cpu().numpy()
+        samples = pd.DataFrame(index=pd.Index([f"BL{i:06d}" for i in range(1, n + 1)], name="sample"))
+        unphased = np.zeros(dosage.shape, dtype=bool)
+        return VariantTable(haplotypes_from(dosage, ploidy=2), train.sites, samples, unphased, train.header)
+
+    def draw(self, x: Tensor, n: int, *, seed: int, progress: bool = False) -> Tensor:
+        """Learns from vectors (people, d) and draws n new ones, (n, d), on the device of ``x``."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            process = self._process(x).to(x.device)
+            denoiser = NoiseDenoiser(process, MLP(process.dim, width=self.width, depth=self.depth)).to(x.device)
+        grid = uniform_grid(process.horizon, self.sampling_steps, last=_LAST_TIME * process.horizon)
+        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed)).to(x.device)
+        held = max(1, len(x) // 10)
+        problem = VectorProblem(denoiser, x[order[held:]], x[order[:held]], grid=grid, batch=self.batch, seed=seed)
+        config = TrainingConfig(steps=self.steps, batch=self.batch, learning_rate=1e-3, patience=100)
+        fit(denoiser, problem, config, seed=seed, progress=progress)
+        denoiser.eval()
+        generator = torch.Generator(x.device).manual_seed(seed)
+        start = self._start(process, x, seed=seed)
+        parts = []
+        for at in range(0, n, _SAMPLE_ROWS):
+            rows = min(_SAMPLE_ROWS, n - at)
+            if start is None:
+                first = torch.randn(rows, process.dim, generator=generator, device=x.device)
+            else:
+                first, _ = start.sample(rows, generator=generator)
+            parts.append(EulerMaruyama(denoiser).sample(first, grid, generator=generator))
+        return torch.cat(parts)
+
+
+@dataclass(frozen=True)
+class IsotropicPaper(_Plain):
+    """The isotropic DDPM as Taheri 2026 describes it: standard normal start, plain network."""
+
+    name: ClassVar[str] = "isotropic-paper"
+    summary: ClassVar[str] = "isotropic DDPM on dosages, plain network, standard normal start"
+
+    def _process(self, x: Tensor) -> LinearDiffusion:
+        return variance_preserving(x.shape[1], horizon=1.0, clock=LinearRate())
+
+    def _start(self, process: LinearDiffusion, x: Tensor, *, seed: int) -> None:
+        return None
+
+
+@dataclass(frozen=True)
+class GouPaper(_Plain):
+    """GOU by the paper's own recipe: structured drift and anchors, otherwise as :class:`IsotropicPaper`.
+
+    The clock is the one of the isotropic process, so that modes without variance see the same noise. The paper leaves
+    a, the number of anchors and the spread around them open; the spread is the one with the right second moment.
+    """
+
+    name: ClassVar[str] = "gou-paper"
+    summary: ClassVar[str] = "GOU on dosages by the paper's recipe, same plain network, start around anchors"
+
+    a: float = field(default=0.2, metadata={"help": "Contraction of the leading mode, 0 < a ≤ 1; 1 is isotropic."})
+    anchors: int = field(default=16, metadata={"help": "Number of k-means anchors."})
+
+    def _process(self, x: Tensor) -> LinearDiffusion:
+        variance, q = shrunk_eigh((x - x.mean(0)).cpu())
+        return LinearDiffusion(
+            PCA(q.float()),
+            mean=x.mean(0).cpu(),
+            rates=gou_rates(variance.float(), a=self.a),
+            horizon=1.0,
+            clock=LinearRate(),
+        )
+
+    def _start(self, process: LinearDiffusion, x: Tensor, *, seed: int) -> GaussianMixture:
+        from sklearn.cluster import KMeans
+
+        clusters = KMeans(min(self.anchors, len(x)), n_init=4, random_state=seed).fit(x.cpu().numpy())
+        points = torch.from_numpy(clusters.cluster_centers_).to(x)
+        member = torch.from_numpy(clusters.labels_.astype(np.int64)).to(x.device)
+        within = process.basis.analysis(x - points[member]).square().mean(0)
+        weights = torch.bincount(member, minlength=len(points)) / len(x)
+        return terminal(process, weights=weights, anchors=points, spectrum=within)
+
+
+@dataclass(frozen=True)
+class IsotropicTuned:
+    """This project's model with the isotropic drift M = −½ I and all else equal."""
+
+    name: ClassVar[str] = "isotropic-tuned"
+    summary: ClassVar[str] = "genodiff's model with an isotropic drift: same network, base, anchors and budget"
+
+    preset: str = field(default="balanced", metadata={"help": "fast, balanced or best, as for fit."})
+    steps: int | None = field(default=None, metadata={"help": "Training steps, instead of the preset's."})
+
+    def generate(
+        self,
+        train: VariantTable,
+        n: int,
+        *,
+        seed: int,
+        genetic_map: GeneticMap | None = None,
+        device: str = "auto",
+        progress: bool = False,
+    ) -> VariantTable:
+        """New people, phased and labelled as the model's are; the map is not used."""
+        config = replace(preset(self.preset), a=1.0)
+        if self.steps is not None:
+            config = replace(config, passes=None, training=replace(config.training, steps=self.steps))
+        model = GenotypeModel(config).fit(train, seed=seed, device=device, progress=progress)
+        return model.sample(n, seed=seed, progress=progress)

@@ -1,0 +1,44 @@
+"""Plain networks for vectors; networks that know what the coordinates mean live with the models that use them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["MLP"]
+
+_FREQUENCIES = 16
+
+
+class MLP(nn.Module):
+    """A residual multilayer perceptron of a vector and a noise level.
+
+    The noise level enters every layer through sines and cosines of its logarithm. The last layer starts at zero.
+
+    Args:
+        dim: length d of the vector.
+        width: units per layer.
+        depth: residual layers.
+    """
+
+    def __init__(self, dim: int, *, width: int = 128, depth: int = 3) -> None:
+        super().__init__()
+        self.register_buffer("frequencies", 0.1 * 1.5 ** torch.arange(_FREQUENCIES, dtype=torch.float32))
+        self.enter = nn.Linear(dim, width)
+        self.level = nn.Sequential(nn.Linear(2 * _FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
+        self.layers = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+            for _ in range(depth)
+        )
+        self.leave = nn.Linear(width, dim)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(self, x: Tensor, log_noise: Tensor) -> Tensor:
+        """Maps (B, d) and (B,) log noise-to-signal ratios to (B, d)."""
+        angle = log_noise.unsqueeze(-1) * self.get_buffer("frequencies")
+        level = self.level(torch.cat([angle.sin(), angle.cos()], dim=-1))
+        h = self.enter(x)
+        for layer in self.layers:
+            h = h + layer(h + level)
+        return self.leave(torch.nn.functional.silu(h))
