@@ -141,6 +141,7 @@ def terminal(
     anchors: Tensor,
     spectrum: Tensor | None = None,
     covariance: AnchorCovariance = "within",
+    time: float | None = None,
 ) -> GaussianMixture:
     """The start law of the sampler: anchors carried to time T, with Gaussian spread around each (GOU eq. 12).
 
@@ -153,6 +154,7 @@ def terminal(
         covariance: ``"noise"`` spreads by s²(T) alone, which is what the proof of Lemma 10 couples; ``"within"`` by
             s² + m² λ_within, which has the second moment of the forward marginal; ``"total"`` by eq. (8) read
             literally, which counts the variance between clusters twice.
+        time: T, the horizon of the process if not given.
     """
     if covariance == "noise":
         variance = torch.zeros(process.dim, dtype=process.basis.dtype, device=process.basis.device)
@@ -160,7 +162,9 @@ def terminal(
         raise ValueError(f"anchor covariance {covariance!r} needs a spectrum")
     else:
         variance = spectrum
-    return GaussianMixture(process, weights=weights, means=anchors, variance=variance).pushed(process.horizon)
+    return GaussianMixture(process, weights=weights, means=anchors, variance=variance).pushed(
+        process.horizon if time is None else time
+    )
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from typing import Any, Literal
 from genodiff.core.training import TrainingConfig
 from genodiff.genotypes.network import NetworkConfig
 
-__all__ = ["PRESETS", "ModelConfig", "Preset", "preset"]
+__all__ = ["PRESETS", "ModelConfig", "Preset", "SamplerName", "preset"]
 
 Preset = Literal["fast", "balanced", "best"]
+SamplerName = Literal["ancestral", "ancestral-mean", "euler-maruyama", "euler-ode", "heun-ode"]
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,19 @@ class ModelConfig:
         anchors: number of anchors, or ``None`` to let the data choose.
         anchor_kind: ``"means"`` or ``"medoids"``.
         anchor_covariance: spread of the start law around an anchor, GOU eq. 12.
+        basis: modes of the drift: principal components within LD blocks, of the whole region (dense: cost grows with
+            the square of the sites), or every site a mode of its own.
+        base: what the network corrects: the posterior mean under the anchors' Gaussian mixture, under one Gaussian with
+            the covariance of the data, or under independent sites (``"none"``).
         block_sites: smallest and largest number of sites in an LD block of the basis.
         scales: tile and halo in sites of the haplotype backgrounds, one pair per scale.
         backgrounds: most backgrounds per tile; with few rows there are fewer, 24 rows each on average.
         lowest_noise: noise-to-signal ratio ρ (allele units squared) at which alleles are read off.
         drowned: the start time is that at which the largest variance-to-noise ratio of a mode has fallen to this.
         sampling_steps: steps from the start time to ``lowest_noise``.
+        sampler: rule of a step, see :mod:`genodiff.core.samplers`; all but ``"ancestral"`` are there for comparison.
+        start_noise: noise-to-signal ratio ρ of a mode without variance at which the sampler starts, if that is earlier
+            than the start time of ``drowned``: anchors stand in for what is not drowned by then.
         validation: share of the training people kept aside to stop training by, at least 10 and at most 100 people.
         crop_sites: longest run of sites in one training example.
         network: sizes of the network.
@@ -42,12 +50,16 @@ class ModelConfig:
     anchors: int | None = None
     anchor_kind: Literal["means", "medoids"] = "means"
     anchor_covariance: Literal["noise", "within", "total"] = "within"
+    basis: Literal["blocks", "full", "identity"] = "blocks"
+    base: Literal["none", "gaussian", "mixture"] = "mixture"
     block_sites: tuple[int, int] = (96, 384)
     scales: tuple[tuple[int, int], ...] = ((32, 64), (128, 128), (256, 256))
     backgrounds: int = 128
     lowest_noise: float = 0.03
     drowned: float = 0.25
     sampling_steps: int = 25
+    sampler: SamplerName = "ancestral"
+    start_noise: float | None = None
     validation: float = 0.05
     crop_sites: int = 4608
     passes: float | None = 24.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,18 +16,30 @@ from genodiff.core.bases import BlockPCA
 from genodiff.core.denoisers import Denoiser, GaussianMixture, GaussianMixtureDenoiser, terminal
 from genodiff.core.losses import allele_cross_entropy, stratified_times
 from genodiff.core.processes import LinearDiffusion, gou_rates
-from genodiff.core.samplers import Ancestral
+from genodiff.core.samplers import Ancestral, EulerMaruyama, EulerODE, HeunODE, Sampler
 from genodiff.core.schedules import log_noise_grid
 from genodiff.core.training import Workers, generator_on, step_generator
 from genodiff.genotypes.backgrounds import Backgrounds, Membership
-from genodiff.genotypes.config import ModelConfig
+from genodiff.genotypes.config import ModelConfig, SamplerName
 from genodiff.genotypes.denoiser import FEATURES, AlleleDenoiser
 from genodiff.genotypes.network import ChromosomeNetwork
 
-__all__ = ["AlleleProblem", "Engine", "autocast", "horizon_for"]
+__all__ = ["SAMPLERS", "AlleleProblem", "Engine", "autocast", "horizon_for"]
 
 _FAST_RATE = -0.5
 """Contraction rate −b of a mode without variance; its noise ratio is the network's clock."""
+
+_NEXT_TO_NOTHING = 1e-6
+"""Variance of a base that knows no more than frequencies: other sites say nothing about a site."""
+
+SAMPLERS: dict[SamplerName, Callable[[Denoiser], Sampler]] = {
+    "ancestral": Ancestral,
+    "ancestral-mean": partial(Ancestral, use_mean=True),
+    "euler-maruyama": EulerMaruyama,
+    "euler-ode": EulerODE,
+    "heun-ode": HeunODE,
+}
+"""Rules of a step by name."""
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
@@ -108,7 +121,15 @@ class Engine(nn.Module):
             config=config.network,
         )
         self.backgrounds = nn.ModuleList(backgrounds)
-        self.denoiser = self._denoiser(self.prior, first_site=0)
+        self.denoiser = self._denoiser(self._base_law(), first_site=0)
+
+    def _base_law(self) -> GaussianMixture:
+        """The law of states that the base of the denoiser is exact for; rows keep the index of their anchor."""
+        if self.config.base == "mixture":
+            return self.prior
+        variance = self.total if self.config.base == "gaussian" else torch.full_like(self.total, _NEXT_TO_NOTHING)
+        everywhere = self.process.mean.expand_as(self.prior.means)
+        return GaussianMixture(self.process, weights=self.prior.weights, means=everywhere, variance=variance)
 
     def _denoiser(self, prior: GaussianMixture, *, first_site: int) -> AlleleDenoiser:
         return AlleleDenoiser(
@@ -127,16 +148,24 @@ class Engine(nn.Module):
 
     def grid(self, steps: int | None = None) -> Tensor:
         """Times of the sampler, (steps + 1,), float64: the noise ratio of the fastest modes falls geometrically."""
-        process = self.process
-        horizon = torch.tensor(process.horizon, dtype=torch.float64)
+        process, start = self.process, torch.tensor(self.start_time, dtype=torch.float64)
         times = log_noise_grid(
             lambda rho: process.time_of_noise(rho, rate=_FAST_RATE),
             lowest=self.config.lowest_noise,
-            highest=float(process.noise_ratio(horizon, rate=_FAST_RATE)),
+            highest=float(process.noise_ratio(start, rate=_FAST_RATE)),
             steps=steps or self.config.sampling_steps,
         )
-        times[0] = horizon
+        times[0] = start
         return times
+
+    @property
+    def start_time(self) -> float:
+        """When the sampler starts: at the horizon, or as early as the configuration asks for."""
+        rho = self.config.start_noise
+        if rho is None:
+            return self.process.horizon
+        time = float(self.process.time_of_noise(torch.tensor(rho, dtype=torch.float64), rate=_FAST_RATE))
+        return min(time, self.process.horizon)
 
     def start_law(self) -> GaussianMixture:
         """The law the sampler starts from (GOU eq. 12)."""
@@ -147,6 +176,7 @@ class Engine(nn.Module):
             anchors=self.starts,
             spectrum=self.total if kind == "total" else self.prior.modal_variance,
             covariance=kind,
+            time=self.start_time,
         )
 
     def run_of(self, first: int, last: int) -> tuple[LinearDiffusion, AlleleDenoiser, slice]:
@@ -157,7 +187,7 @@ class Engine(nn.Module):
             return self.process, self.denoiser, sites
         basis = self.basis.restrict(first, last)
         process = self.process.restrict(basis, sites)
-        denoiser = self._denoiser(self.prior.restrict(process, sites), first_site=sites.start)
+        denoiser = self._denoiser(self.denoiser.base.prior.restrict(process, sites), first_site=sites.start)
         return process, denoiser, sites
 
     @torch.no_grad()
@@ -176,9 +206,9 @@ class Engine(nn.Module):
         """
         start, _ = self.start_law().sample(len(component), component=component, generator=generator)
         grid = self.grid(steps)
-        calibrated = CalibratedDenoiser(self.denoiser)
+        calibrated = CalibratedDenoiser(self.denoiser, means=self.prior.means)
         with autocast(self.device, self.config.precision):
-            x = Ancestral(calibrated).sample(
+            x = SAMPLERS[self.config.sampler](calibrated).sample(
                 start, grid, generator=generator, progress=progress, component=component, conditions=conditions
             )
             logits = calibrated.logits(x, grid[-1].to(x), component=component, conditions=conditions)
@@ -191,6 +221,10 @@ class CalibratedDenoiser(Denoiser):
     E[D(X_t)] = E[X_0] holds for the true posterior mean at every t; with a learned one rare lineages are lost on the
     way, a few per cent a step. A per-site shift of the log odds restores the mean, by damped Newton steps: bounded,
     because a lineage that is gone cannot be called back, and weaker in small batches, whose own mean is uncertain.
+
+    Args:
+        denoiser: the denoiser to hold in place.
+        means: mean states of the anchors, (K, d).
     """
 
     _LARGEST = 2.0
@@ -198,9 +232,9 @@ class CalibratedDenoiser(Denoiser):
     _DAMPING = 32.0
     _PART = 128
 
-    def __init__(self, denoiser: AlleleDenoiser) -> None:
+    def __init__(self, denoiser: AlleleDenoiser, *, means: Tensor) -> None:
         super().__init__()
-        self.denoiser, self.process = denoiser, denoiser.process
+        self.denoiser, self.process, self.means = denoiser, denoiser.process, means
 
     def logits(self, x_t: Tensor, t: Tensor, *, component: Tensor, conditions: tuple[Tensor, ...]) -> Tensor:
         """Shifted log odds."""
@@ -213,7 +247,7 @@ class CalibratedDenoiser(Denoiser):
                 for i in parts
             ]
         ).float()
-        target = denoiser.base.prior.means[component].mean(0)
+        target = self.means[component].mean(0)
         states = torch.arange(denoiser.ploidy + 1, dtype=logits.dtype, device=logits.device)
         moved, shift = logits, torch.zeros_like(target)
         for _ in range(self._STEPS):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import itertools
 import json
@@ -192,6 +193,8 @@ class GenotypeModel:
     def _blocks(self, states: NDArray[np.int8]) -> tuple[int, ...]:
         """LD block boundaries from the data, moved to the nearest tile border so that crops hold whole tiles."""
         sites, tile = states.shape[1], self.config.network.tile
+        if self.config.basis == "full":
+            return (0, sites)
         smallest, largest = self.config.block_sites
         found = ld_blocks(states, min_size=smallest, max_size=largest)
         inner = {round(int(b) / tile) * tile for b in found[1:-1]} - {0}
@@ -229,10 +232,14 @@ class GenotypeModel:
             part = states[:, lo:hi]
             centre = points[:, lo:hi][component].double()
             x = torch.where(part < 0, centre, part.double())
-            basis, spectrum = BlockPCA.from_data(x - centre, [0, hi - lo])
-            blocks.append(basis.blocks()[0])
+            if self.config.basis == "identity":
+                q, spectrum = torch.eye(hi - lo), (x - centre).square().mean(0).clamp_min(1e-6)
+            else:
+                basis, spectrum = BlockPCA.from_data(x - centre, [0, hi - lo])
+                q = basis.blocks()[0]
+            blocks.append(q)
             within.append(spectrum)
-            total.append((x - frequency[lo:hi]).matmul(basis.blocks()[0].double()).square().mean(0))
+            total.append((x - frequency[lo:hi]).matmul(q.double()).square().mean(0))
         combined = torch.cat(within)
         names = anchors.population.labels
         return Engine(
@@ -354,6 +361,24 @@ class GenotypeModel:
         return np.concatenate(
             [population.draw(c, rng=rng, label=population.labels.index(name)) for name, c in labels.items()]
         )
+
+    def with_sampling(self, **choices: Any) -> GenotypeModel:
+        """This fitted model with other choices for drawing people; nothing is learned anew, weights are shared.
+
+        Args:
+            choices: ``anchor_covariance``, ``sampler``, ``sampling_steps`` or ``start_noise`` of :class:`ModelConfig`.
+
+        Raises:
+            ValueError: a choice that training depends on.
+        """
+        later = {"anchor_covariance", "sampler", "sampling_steps", "start_noise"}
+        if not set(choices) <= later:
+            raise ValueError(f"{sorted(set(choices) - later)} cannot be changed after fitting: {sorted(later)} can")
+        other = copy.copy(self)
+        other.config = replace(self.config, **choices)
+        other._engine = copy.copy(self.engine)
+        other._engine.config = other.config
+        return other
 
     def describe(self) -> dict[str, Any]:
         """What the model is, in plain values: for ``genodiff inspect`` and reports."""
