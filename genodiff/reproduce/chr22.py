@@ -168,7 +168,7 @@ def targets(frame: pd.DataFrame) -> list[Target]:
             "test",
             metric,
             printed[name] / 2,
-            "genodiff against test: at most half of what the paper prints",
+            f"genodiff against test: at most half the printed error (floor {number(float(floor[metric]))})",
         )
         for metric, name in of.items()
     ]
@@ -203,7 +203,7 @@ def _notes(design: Design, *, budget: Budget, mapped: bool) -> list[str]:
         "*isotropic-paper* and *gou-paper* draw real numbers: they are judged after rounding to 0, 1, 2 and as they "
         f"come (“{UNROUNDED.strip(', ')}”).",
         *([] if mapped else ["No genetic map was given: *li-stephens* takes a constant rate of recombination."]),
-        *(["Quick budget: fast preset, less than a tenth of the plain networks' training, as many people drawn as are held out."]
+        *(["Quick budget: fast preset, short training of the plain networks, as many people drawn as are held out."]
           if budget == "quick" else []),
     ]  # fmt: skip
 

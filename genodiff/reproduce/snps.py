@@ -179,9 +179,9 @@ def _intro(design: Design) -> str:
         f"Table 2 of Taheri 2026: N = {design.people} people at d = {design.sites:,} simulated SNPs. Sites lie in "
         f"independent blocks of {design.block_size}; within a block latent normals have correlation "
         f"exp(−{design.decay:g} · distance) and are cut into 0, 1, 2 under Hardy–Weinberg proportions with "
-        f"minor-allele frequencies uniform on [{design.maf_range[0]:g}, {design.maf_range[1]:g}]. The paper gives none of these "
-        "numbers, so its columns are context and not a like-for-like comparison. *test* is as many new people of the "
-        f"same truth, *truth* {design.truth:,} of them. {design.people} people are drawn from every method."
+        f"minor-allele frequencies uniform on [{design.maf_range[0]:g}, {design.maf_range[1]:g}]. The paper gives none "
+        "of these numbers, so its columns are context and not a like-for-like comparison. *test* is as many new people "
+        f"of the same truth, *truth* {design.truth:,} of them. {design.people} people are drawn from every method."
     )
 
 
@@ -198,9 +198,10 @@ def _notes(frame: pd.DataFrame, design: Design, *, many: int, budget: Budget) ->
         f"{floor['mean_error']} and {floor['corr_frobenius']} (d·√(2/N) ≈ {pure:.0f} by sampling error alone). Means, "
         f"standard deviations and W2 are therefore judged on {many:,} draws against the training people.",
         f"{design.truth:,} new people of the truth itself differ from the training people by {truth['cov_frobenius']} "
-        f"(covariance) and {truth['corr_frobenius']} (correlation). A method that comes much nearer than that has "
-        f"learned the sampling error of its training people, as *bootstrap* does; the printed "
-        f"{printed['cov_frobenius']} and {printed['corr_frobenius']} can mean nothing else for new people of this kind.",
+        f"(covariance) and {truth['corr_frobenius']} (correlation). A method that comes much nearer has learned the "
+        "sampling error of its training people, as *bootstrap* does. For correlations that part is d/√N ≈ "
+        f"{pure / math.sqrt(2):.0f} whatever the frequencies, so that the printed {printed['corr_frobenius']} is "
+        "either of that kind or of a norm defined otherwise.",
         f"*{FLOOR}* puts the people learned from in the place of synthetic people. *bootstrap* copies them and is an "
         "extreme, not a method.",
         "*isotropic-paper* and *gou-paper* draw real numbers: they are judged after rounding to 0, 1, 2 and as they "
@@ -208,7 +209,7 @@ def _notes(frame: pd.DataFrame, design: Design, *, many: int, budget: Budget) ->
         "error of 2.68 of the isotropic model must be one of unrounded values.",
         f"`{W2_SITES}` is the 2-Wasserstein distance averaged over all SNPs, in place of the first five.",
         *([] if budget == "full" else [
-            "Quick budget: fast preset, less than a tenth of the plain networks' training. The table over block sizes, rates and "
+            "Quick budget: fast preset, short training of the plain networks. The table over block sizes, rates and "
             "laws of frequency belongs to `--budget full`.",
         ]),
     ]  # fmt: skip
