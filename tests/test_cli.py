@@ -12,7 +12,7 @@ import click
 import cyvcf2
 import pytest
 
-from genodiff import __version__
+from genodiff import __version__, baselines
 from genodiff.cli import main
 from tests.commands import ROOT, People, assert_refusal, run, shell, succeed, tree
 
@@ -20,11 +20,17 @@ HEAVY = {"torch", "numpy", "pandas", "scipy", "sklearn", "matplotlib", "cyvcf2",
 QUIETLY = ("--threads", "1", "--quiet")
 
 
+def inner(group: click.Group) -> dict[str, click.Command]:
+    """Commands of a group, those made when asked for too."""
+    context = click.Context(group)
+    found = {name: group.get_command(context, name) for name in group.list_commands(context)}
+    return {name: command for name, command in found.items() if command is not None}
+
+
 def commands(group: click.Group, *above: str) -> list[tuple[str, ...]]:
     found: list[tuple[str, ...]] = [above]
-    for name, command in group.commands.items():
-        inner = (*above, name)
-        found += commands(command, *inner) if isinstance(command, click.Group) else [inner]
+    for name, command in inner(group).items():
+        found += commands(command, *above, name) if isinstance(command, click.Group) else [(*above, name)]
     return found
 
 
@@ -32,6 +38,7 @@ def test_all_commands_are_there() -> None:
     assert {" ".join(c) for c in commands(main)} == {
         "", "synthesize", "fit", "sample", "evaluate", "inspect", "simulate", "simulate ld-blocks",
         "simulate coalescent", "reproduce", "reproduce gou-mixture", "reproduce gou-snps", "reproduce gou-chr22",
+        "baseline", *(f"baseline {name}" for name in baselines.names()),
     }  # fmt: skip
 
 
@@ -45,7 +52,7 @@ def test_help_explains_every_option_and_gives_examples(command: tuple[str, ...],
     target: click.Command = main
     for name in command:
         assert isinstance(target, click.Group)
-        target = target.commands[name]
+        target = inner(target)[name]
     for parameter in target.params:
         if isinstance(parameter, click.Option):
             assert max(parameter.opts, key=len) in text
@@ -58,8 +65,8 @@ def test_examples_in_help_are_commands_that_exist() -> None:
             for part in line.split("&&"):
                 words = part.split()[1:]
                 target: click.Command = main
-                while words and isinstance(target, click.Group) and words[0] in target.commands:
-                    target = target.commands[words.pop(0)]
+                while words and isinstance(target, click.Group) and words[0] in inner(target):
+                    target = inner(target)[words.pop(0)]
                 known = {name for p in target.params for name in (*p.opts, *p.secondary_opts)}
                 assert not isinstance(target, click.Group), line
                 assert {w for w in words if w.startswith("-")} <= known, line

@@ -24,6 +24,7 @@ _REGISTRY = {
     "li-stephens": "genodiff.baselines.mosaic:LiStephens",
     "hapnest": "genodiff.baselines.mosaic:Hapnest",
     "isotropic-paper": "genodiff.baselines.isotropic:IsotropicPaper",
+    "gou-paper": "genodiff.baselines.isotropic:GouPaper",
     "isotropic-tuned": "genodiff.baselines.isotropic:IsotropicTuned",
 }
 

@@ -1,0 +1,98 @@
+"""``genodiff baseline``: people made by a baseline from a VCF, with their panel and provenance beside the VCF."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from data_prep.errors import InputError
+from data_prep.panels import write_panel
+from data_prep.variants import VariantTable
+from data_prep.vcf_write import write_vcf
+from genodiff.baselines import baseline
+from genodiff.genotypes.model import resolve_device
+from genodiff.loading import DataOptions, data_inputs, hash_inputs, load_data
+from genodiff.provenance import Provenance
+from genodiff.staging import beside, check_vcf_output, write_together
+
+__all__ = ["run"]
+
+
+def run(
+    name: str,
+    options: Mapping[str, Any],
+    data: DataOptions,
+    output: Path,
+    *,
+    n: int | None,
+    device: str,
+    threads: int | None,
+    force: bool,
+    progress: bool,
+) -> tuple[VariantTable, list[str]]:
+    """Reads as ``genodiff fit`` does, generates, and writes as ``genodiff sample`` does.
+
+    Args:
+        name: of the baseline.
+        options: fields of its dataclass.
+        data: what to read; its seed is that of the split and of the generation.
+        output: the VCF to write.
+        n: number of people; as many as were learned from if ``None``.
+        device: auto, cpu, cuda or mps.
+        threads: processor threads; all if ``None``.
+        force: replace outputs that exist.
+        progress: show bars.
+
+    Returns:
+        The people, and what there is to say of the input in lines of text.
+
+    Raises:
+        InputError: a file or an option that cannot be used.
+        OutputError: the output cannot be written.
+    """
+    try:
+        method = baseline(name, **options)
+    except ValueError as error:
+        raise InputError(f"{name}: {error}") from error
+    try:
+        place = resolve_device(device)
+    except RuntimeError as error:
+        raise InputError(f"--device {device}: expected auto, cpu, cuda or mps") from error
+    check_vcf_output(output, beside(output, ".panel.tsv"), beside(output, ".provenance.json"), force=force)
+    provenance = Provenance(seed=data.seed, configuration={"data": data, "baseline": name, "options": method, "n": n})
+    provenance.device = str(place)
+    with provenance.stage("read"):
+        loaded = load_data(data, progress=progress)
+        hash_inputs(provenance, data_inputs(data))
+    provenance.record("filters", loaded.filters.to_dict())
+    said = loaded.filters.lines()
+    rate = getattr(method, "rate_cm_per_mb", None)
+    if rate is not None and loaded.genetic_map is None:
+        provenance.record("assumed_cm_per_mb", rate)
+        said.append(f"no genetic map: {rate:g} cM per Mb assumed")
+    threads = threads or os.cpu_count() or 1
+    torch.set_num_threads(threads)
+    with provenance.stage("generate"), threadpool_limits(limits=threads):
+        table = method.generate(
+            loaded.train,
+            loaded.train.n_samples if n is None else n,
+            seed=data.seed,
+            genetic_map=loaded.genetic_map,
+            device=str(place),
+            progress=progress,
+        )
+
+    def write(path: Path) -> None:
+        with provenance.stage("write"):
+            write_vcf(table, path, threads=threads)
+            if table.labels is not None:
+                write_panel(table, beside(path, ".panel.tsv"))
+        provenance.write(beside(path, ".provenance.json"))
+
+    write_together(output, write)
+    return table, said
