@@ -23,6 +23,7 @@ from data_prep.panels import attach_panel, read_panel
 from data_prep.readers import read_variants
 from data_prep.splits import split_people
 from data_prep.variants import VariantTable
+from genodiff.reproduce.genotype_start import start_figure
 from genodiff.reproduce.heatmaps import covariance_figure
 from genodiff.reproduce.page import number, save_figure, write_page
 from genodiff.reproduce.runs import UNROUNDED, W2_SITES, Budget, Cache, Problem, genotype_errors, measure
@@ -64,12 +65,16 @@ class Design:
         maf: least minor-allele frequency among everybody.
         holdout: share of the people held out where the panel has no column ``split``.
         zoom: number of neighbouring sites in the lower row of Figure 2.
+        start_sites: number of neighbouring sites for the error of the start law, which takes dense algebra.
+        start_people: most people for that.
     """
 
     sites: int = 2000
     maf: float = 0.01
     holdout: float = 0.25
     zoom: int = 200
+    start_sites: int = 400
+    start_people: int = 400
 
 
 @dataclass(frozen=True)
@@ -208,9 +213,7 @@ def _notes(design: Design, *, budget: Budget, mapped: bool) -> list[str]:
     ]  # fmt: skip
 
 
-def _command(
-    vcf: Path, panel: Path | None, genetic_map: Path | None, *, budget: Budget, seeds: int, methods: Sequence[str]
-) -> str:
+def _command(vcf: Path, panel: Path | None, genetic_map: Path | None, *, budget: Budget, seeds: int) -> str:
     """The line that makes the page again; files by name, since folders differ from machine to machine."""
     parts = [f"genodiff reproduce {NAME} --vcf {vcf.name}"]
     parts += [f"--panel {panel.name}"] if panel is not None else []
@@ -267,6 +270,7 @@ def reproduce(
             train = problem.train.dosage()
             drawn = len(train) if budget == "full" else min(len(train), len(test))
             if seed == 1:
+                first = problem.train
                 intro = _intro(people, problem, design, vcf=vcf, drawn=drawn)
                 shown["real, held out"] = test
             for method in chosen:
@@ -290,6 +294,7 @@ def reproduce(
         + ", ".join(f"{name} {value}" for name, value in worst.items())
         + f"; floor {_cov(frame, FLOOR)}."
     )
+    start = start_figure(first, output, f"{NAME}.initialisation", sites=design.start_sites, people=design.start_people)
     return write_page(
         output,
         name=NAME,
@@ -298,8 +303,11 @@ def reproduce(
         results=results,
         paper=PAPER["Table 3"],
         checks=verdicts(frame, targets(frame)),
-        figures=[(figure, caption)],
-        command=_command(vcf, panel, genetic_map, budget=budget, seeds=count, methods=methods),
+        figures=[
+            (figure, caption),
+            start_figure(first, output, stem, sites=design.start_sites, people=design.start_people),
+        ],
+        command=_command(vcf, panel, genetic_map, budget=budget, seeds=count),
         notes=_notes(design, budget=budget, mapped=people.genetic_map is not None),
         seconds=seconds,
     )
