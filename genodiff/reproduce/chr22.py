@@ -303,10 +303,7 @@ def reproduce(
         results=results,
         paper=PAPER["Table 3"],
         checks=verdicts(frame, targets(frame)),
-        figures=[
-            (figure, caption),
-            start_figure(first, output, stem, sites=design.start_sites, people=design.start_people),
-        ],
+        figures=[(figure, caption), start],
         command=_command(vcf, panel, genetic_map, budget=budget, seeds=count),
         notes=_notes(design, budget=budget, mapped=people.genetic_map is not None),
         seconds=seconds,
