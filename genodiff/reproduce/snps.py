@@ -243,7 +243,7 @@ def reproduce(
         path of the page.
     """
     count = seeds or (2 if budget == "quick" else 5)
-    design = design or Design(many=2_000 if budget == "quick" else Design.many)
+    design = design or Design(many=1_000 if budget == "quick" else Design.many)
     cache = Cache(output / ".cache")
     command = f"genodiff reproduce {NAME} --budget {budget} --seeds {count}"
     chosen = methods_named(methods, budget=budget, device=device, progress=progress)
