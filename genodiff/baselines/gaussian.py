@@ -152,11 +152,11 @@ def _precision(matrix: NDArray[np.float32], cut: NDArray[np.float32]) -> NDArray
     at a ρ no farther than ½ from 0, since it explodes at the extremes, where estimates are least sure of themselves.
     For dosages the first threshold of each site stands for both.
     """
-    a, p = cut[:, 0], ndtr(cut[:, 0])
+    a = cut[:, 0]
     rho = np.clip(matrix, -0.5, 0.5)
     rest = 1 - np.square(rho)
     form = (np.square(a)[:, None] + np.square(a)[None, :] - 2 * rho * np.outer(a, a)) / rest
-    spread = p * (1 - p)
+    spread = ndtr(a) * ndtr(-a)
     out: NDArray[np.float32] = np.exp(-form) / rest / np.outer(spread, spread)
     return out
 

@@ -141,7 +141,8 @@ def segment_paths(
 
     Segments follow each other from the first site on: an age T from a Gamma distribution of shape 2, a length from an
     exponential with rate 2 T ρ, a haplotype drawn uniformly. Averaged over ages a segment is longer than x cM with
-    probability (1 + 2 ρ · scale · x)⁻², its mean length is 1 / (2 ρ · scale).
+    probability (1 + 2 ρ · scale · x)⁻², its mean length is 1 / (2 ρ · scale). Long segments are young: the age of the
+    one that covers a given place, away from the first site, is exponential with mean ``scale``.
 
     Args:
         centimorgan: genetic positions of the sites, never decreasing, (sites,).

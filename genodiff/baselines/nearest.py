@@ -73,7 +73,6 @@ def nearest_correlation(
     leading = np.flatnonzero(values > 1)[-_MOST_FACTORS:]
     if least <= _CLOSE**2 * size**2 or not len(leading):
         return Factors(clipped)
-    del clipped  # half of the memory while the fit runs
     start = vectors[:, leading] * np.sqrt(values[leading])
 
     def into_ball(rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -96,7 +95,4 @@ def nearest_correlation(
             options={"maxiter": _ITERATIONS, "maxcor": 6},
             callback=lambda _: bar.update(),
         )
-    if found.fun < least:
-        return Factors(into_ball(found.x.reshape(start.shape).astype(np.float32))[0])
-    again = vectors[:, kept] * np.sqrt(values[kept])
-    return Factors(again / np.linalg.norm(again, axis=1, keepdims=True))
+    return Factors(into_ball(found.x.reshape(start.shape).astype(np.float32))[0] if found.fun < least else clipped)
