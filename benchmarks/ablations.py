@@ -5,8 +5,8 @@ r"""What every choice of the model buys: one change at a time from the default, 
     python benchmarks/ablations.py report runs/ablations -o docs/results
 
 Only people whose row of the panel says ``train`` in the column ``split`` are touched: per seed a quarter of them are
-held out to judge by. Every cell is a JSON file, so that an interrupted run goes on, and ``--part 1/2`` and
-``--part 2/2`` share the work between two processes.
+held out to judge by. Every cell is a JSON file, so that an interrupted run goes on, and a second process
+with ``--backwards`` shares the work.
 """
 
 from __future__ import annotations
@@ -114,9 +114,11 @@ def main() -> None:
 @click.option("--region", default="chr22:50000000-50100000", show_default=True)
 @click.option("--seeds", default=3, show_default=True)
 @click.option("--threads", default=1, show_default=True)
-@click.option("--part", default="1/1", show_default=True, help="This process's share of the models, k/m.")
+@click.option("--backwards", is_flag=True, help="Begin with the last model, to meet another process half-way.")
 @click.option("--only", default="", help="Only cells whose name begins so.")
-def run(vcf: Path, *, panel: Path, output: Path, region: str, seeds: int, threads: int, part: str, only: str) -> None:
+def run(
+    vcf: Path, *, panel: Path, output: Path, region: str, seeds: int, threads: int, backwards: bool, only: str
+) -> None:
     """Train every model and judge every cell that has no file yet."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
@@ -125,10 +127,8 @@ def run(vcf: Path, *, panel: Path, output: Path, region: str, seeds: int, thread
     everybody, _ = read_variants(vcf, region=region, maf=0.005, max_missing=0.1, progress=False)
     mine = np.flatnonzero([name in learned for name in everybody.samples.index])
     table = everybody.select(samples=mine)
-    k, m = (int(x) for x in part.split("/"))
     jobs = [(seed, f) for seed in range(1, seeds + 1) for f in fits()]
-    mine_jobs = [job for i, job in enumerate(jobs) if i % m == k - 1]
-    for seed, f in tqdm(mine_jobs, unit="model"):
+    for seed, f in tqdm(jobs[::-1] if backwards else jobs, unit="model"):
         todo = [d for d in f.draws if d.name.startswith(only) and not _cell(output, d.name, seed).exists()]
         if todo:
             _do(replace(f, draws=tuple(todo)), table, seed=seed, output=output)

@@ -50,10 +50,12 @@ def _cell(frame: pd.DataFrame, metric: str) -> str:
 
 
 def _result_table(frame: pd.DataFrame, against: str, paper: Mapping[str, Mapping[str, float]]) -> str:
-    """The table of one reference: paper's columns, methods held against it, and every floor."""
+    """The table of one reference: the paper's columns, methods held against it, and its floors (or else all floors)."""
     floor = frame["method"].str.startswith(_FLOOR)
+    own = floor & (frame["against"] == against)
+    floor = own if own.any() else floor
     columns: dict[str, pd.DataFrame] = {}
-    for name, part in frame[~floor & (frame["against"] == against)].groupby("method", sort=False):
+    for name, part in frame[(frame["against"] == against) & ~floor].groupby("method", sort=False):
         columns[str(name)] = part
     for (name, where), part in frame[floor].groupby(["method", "against"], sort=False):
         columns[f"{name}, against {where}"] = part
@@ -98,6 +100,7 @@ def write_page(
     command: str,
     notes: Sequence[str],
     seconds: float,
+    sections: Sequence[tuple[str, str]] = (),
 ) -> Path:
     """Writes ``name.md`` with ``name.csv`` (means over seeds) and ``name.seeds.csv`` beside it.
 
@@ -116,6 +119,7 @@ def write_page(
         command: the line that makes the page again.
         notes: Markdown, one item each.
         seconds: how long the run took.
+        sections: further headings with their Markdown, between figures and notes.
 
     Returns:
         path of the page.
@@ -140,6 +144,8 @@ def write_page(
         parts += ["## Targets", f"{met} of {len(checks)} met.", _check_table(checks)]
     if figures:
         parts += ["## Figures", *(f"![{caption}]({file})\n\n*{caption}*" for file, caption in figures)]
+    for heading, text in sections:
+        parts += [f"## {heading}", text.strip()]
     if notes:
         parts += ["## Notes", "\n".join(f"- {note}" for note in notes)]
     return atomic_text(output / f"{name}.md", "\n\n".join(parts) + "\n")

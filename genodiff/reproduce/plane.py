@@ -6,7 +6,7 @@ The paper gives the number of points, 2,000, and the number of components, two. 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from genodiff.core.bases import PCA, shrunk_eigh
 from genodiff.core.denoisers import (
+    AnchorCovariance,
     Denoiser,
     GaussianMixture,
     GaussianMixtureDenoiser,
@@ -28,7 +29,7 @@ from genodiff.core.denoisers import (
 )
 from genodiff.core.losses import VectorProblem
 from genodiff.core.networks import MLP
-from genodiff.core.processes import LinearDiffusion, gou, variance_preserving
+from genodiff.core.processes import LinearDiffusion, Transition, gou, variance_preserving
 from genodiff.core.samplers import Ancestral, EulerMaruyama, Sampler
 from genodiff.core.schedules import LinearRate, log_noise_grid, uniform_grid
 from genodiff.core.training import TrainingConfig, generator_on, step_generator, train
@@ -209,27 +210,21 @@ def _process(data: Data, *, drift: Literal["gou", "isotropic"], horizon: float) 
     return gou(basis, mean=mean, spectrum=spectrum, a=a, horizon=horizon).to(data.rows.device)
 
 
-def recipe(
-    data: Data,
-    *,
-    budget: Budget,
-    seed: int,
-    covariance: Literal["noise", "within"] = "noise",
-    horizon: float = HORIZON,
-    progress: bool = False,
-) -> Drawn:
-    """GOU as the paper describes it: eq. (2)–(4), a plain network, eq. (12) from two k-means anchors, 500 steps of
-    eq. (11)."""
-    process = _process(data, drift="gou", horizon=horizon)
+def recipe(data: Data, *, budget: Budget, seed: int, progress: bool = False) -> dict[AnchorCovariance, Drawn]:
+    """GOU as the paper describes it: drift (2)–(4), a plain network, start (12) from two k-means anchors, 500 steps of
+    (11). One network; draws from the start law with either spread around the anchors."""
+    process = _process(data, drift="gou", horizon=HORIZON)
     weights, anchors, labels = clusters(data.rows, k=2, seed=seed)
-    within = process.basis.analysis(data.rows - anchors[torch.as_tensor(labels)]).square().mean(0)
-    law = terminal(process, weights=weights, anchors=anchors, spectrum=within, covariance=covariance)
-    grid = uniform_grid(horizon, EULER_STEPS, last=1e-4 * horizon)
+    away = process.basis.analysis(data.rows - anchors[torch.as_tensor(labels, device=anchors.device)])
+    grid = uniform_grid(HORIZON, EULER_STEPS, last=1e-4 * HORIZON)
     denoiser = NoiseDenoiser(process, network(seed)).to(data.rows.device)
     learn(denoiser, data, grid=grid, steps=budget.steps, seed=seed, progress=progress)
-    return _run(
-        EulerMaruyama(denoiser), _from_mixture(law, budget.plain_draws), budget.plain_draws, grid=grid, seed=seed
-    )
+    sampler, n = EulerMaruyama(denoiser), budget.plain_draws
+    out: dict[AnchorCovariance, Drawn] = {}
+    for spread in ("noise", "within"):
+        law = terminal(process, weights=weights, anchors=anchors, spectrum=away.square().mean(0), covariance=spread)
+        out[spread] = _run(sampler, _from_mixture(law, n), n, grid=grid, seed=seed)
+    return out
 
 
 def fitted_mixture(process: LinearDiffusion, rows: Tensor, *, seed: int) -> GaussianMixture:
@@ -278,16 +273,31 @@ def with_base(
     return _run(sampler, _from_mixture(law, budget.draws), budget.draws, grid=grid, seed=seed)
 
 
-def copies(data: Data, *, budget: Budget, seed: int, horizon: float, progress: bool = False) -> Drawn:
-    """The recipe with every training point an anchor, each used once: eq. (12) with "representative data samples"."""
-    process = _process(data, drift="gou", horizon=horizon)
-    grid = uniform_grid(horizon, SHORT_STEPS, last=1e-3 * horizon)
+def copies(
+    data: Data, *, horizons: Sequence[float], budget: Budget, seed: int, progress: bool = False
+) -> dict[float, Drawn]:
+    """The recipe with every training point an anchor, each used once: (12) with "representative data samples".
+
+    Args:
+        data: training points.
+        horizons: small times T to start from; one network serves all.
+        budget: length of training.
+        seed: of network, training and noise.
+        progress: show a bar.
+    """
+    longest = max(horizons)
+    process = _process(data, drift="gou", horizon=longest)
     denoiser = NoiseDenoiser(process, network(seed)).to(data.rows.device)
+    grid = uniform_grid(longest, SHORT_STEPS, last=1e-4 * longest)
     learn(denoiser, data, grid=grid, steps=budget.residual_steps, seed=seed, progress=progress)
-    time = torch.tensor(horizon, device=data.rows.device)
-    forward = process.transition(torch.zeros_like(time), time)
+    out = {}
+    for horizon in horizons:
+        time = torch.tensor(horizon, device=data.rows.device)
+        forward = process.transition(torch.zeros_like(time), time)
 
-    def start(part: slice, generator: torch.Generator) -> Tensor:
-        return forward.sample(data.rows[part], generator=generator)[0]
+        def start(part: slice, generator: torch.Generator, forward: Transition = forward) -> Tensor:
+            return forward.sample(data.rows[part], generator=generator)[0]
 
-    return _run(EulerMaruyama(denoiser), start, len(data.rows), grid=grid, seed=seed)
+        grid = uniform_grid(horizon, SHORT_STEPS, last=1e-2 * horizon)
+        out[horizon] = _run(EulerMaruyama(denoiser), start, len(data.rows), grid=grid, seed=seed)
+    return out

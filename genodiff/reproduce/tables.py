@@ -37,6 +37,7 @@ METRICS: dict[str, str] = {
     "w2_1": "2-Wasserstein distance, x₁",
     "w2_2": "2-Wasserstein distance, x₂",
     "histogram_kl": "KL divergence of histograms (nats)",
+    "copied": "share within 0.02 of a training point",
 }
 """Name of every metric and what a table calls it, in the order of tables."""
 
