@@ -92,6 +92,7 @@ def test_errors_are_the_papers_and_one_more() -> None:
     assert {k: v for k, v in errors.items() if k != W2_SITES} == paper_metrics(a, b)
     per_site = [paper_metrics(a[:, [j]], b[:, [j]])["w2"] for j in range(12)]
     assert errors[W2_SITES] == pytest.approx(np.mean(per_site))
+    assert genotype_errors(a.astype(np.int8), b.astype(np.int8)) == pytest.approx(errors)
     assert set(genotype_errors(a, a).values()) == {0.0}
 
 
