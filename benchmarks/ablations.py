@@ -40,9 +40,14 @@ DEFAULT = ModelConfig(passes=8, least_steps=200, training=TrainingConfig(validat
 """A third of the passes of ``balanced``: every cell has this budget."""
 
 PEOPLE = (100, 300, 1000)
-STARTS = (1.0, 4.0, 16.0, None)
-EARLY_STEPS = (3, 6, 12, 25)
-STEPS = (5, 10, 25, 50)
+STARTS = (0.3, 1.0, None)
+STEPS = {
+    "ancestral": (5, 25, 100),
+    "ancestral-mean": (5, 25),
+    "euler-maruyama": (5, 25, 100),
+    "euler-ode": (5, 25),
+    "heun-ode": (5, 25),
+}
 QUICK_FAMILIES = ("frequencies", "covariance", "ld", "structure")
 
 
@@ -68,9 +73,9 @@ class Fit:
 def fits() -> Iterator[Fit]:
     """All models, the default first."""
     samplers = tuple(
-        Draw(f"sampler/{name}/{steps}", {"sampler": name, "sampling_steps": steps}, whole=False)
-        for name in ("ancestral", "ancestral-mean", "euler-maruyama", "euler-ode", "heun-ode")
-        for steps in (STEPS if name != "ancestral" else (*STEPS, 100, 200))
+        Draw(f"sampler/{name}/{n}", {"sampler": name, "sampling_steps": n}, whole=False)
+        for name, steps in STEPS.items()
+        for n in steps
     )
     starts = (
         Draw("start/noise", {"anchor_covariance": "noise"}),
@@ -80,9 +85,14 @@ def fits() -> Iterator[Fit]:
     yield Fit(DEFAULT, (Draw("default"), *starts, *samplers))
     for a in (1.0, 0.2, 0.05):
         early = tuple(
-            Draw(f"early/a={a:g}/rho={rho or 0:g}/{steps}", {"start_noise": rho, "sampling_steps": steps}, whole=False)
+            Draw(
+                f"early/{sampler}/a={a:g}/rho={rho or 0:g}/{steps}",
+                {"sampler": sampler, "start_noise": rho, "sampling_steps": steps},
+                whole=False,
+            )
+            for sampler in ("ancestral", "euler-maruyama")
             for rho in STARTS
-            for steps in EARLY_STEPS
+            for steps in ((5,) if sampler == "ancestral" else (5, 25))
             if a in (1.0, 0.2)
         )
         yield Fit(replace(DEFAULT, a=a), (Draw(f"drift/a={a:g}"), *early))

@@ -63,7 +63,6 @@ def draw_forward(
         for axes, time, x in zip(line, times, simulate(process, rows[few], times), strict=True):
             axes.scatter(x[:, 0], x[:, 1], c=colours, s=5, alpha=0.6, linewidths=0)
             axes.set_title(f"{name}, t = {time:g}", fontsize=9)
-            axes.set_aspect("equal", adjustable="datalim")
     for axes in grid[-1]:
         axes.set_xlabel("x₁")
     for line in grid:

@@ -104,18 +104,18 @@ two independent samples of {samples} points, whose floor is {floors}: sampling c
 {markdown_table(["start", *head], lines)}
 
 - With two anchors and the noise around them (what the proof of Lemma 10 couples) the error under GOU is
-  {number(means[first, "noise"])}, {"within" if kept else "**above**"} the bound for every choice of anchors. The variance
-  within clusters added, it is {number(means[first, "within"])}.
+  {number(means[first, "noise"])}, and no choice of anchors {"exceeds" if kept else "keeps to"} its bound at any T. The
+  variance within clusters added, it is {number(means[first, "within"])}.
 - With eq. (8) read literally around the anchors the error is {number(means[first, "total"])}, and the bound is broken
   for {broken} of the {len(anchors)} choices of anchors: the variance between clusters is counted twice.
 - Local variance in the place of global variance is the work of the **anchors, not of the drift**: from the same
   anchors and noise the isotropic drift has {number(means[second, "noise"])}. Without anchors GOU starts at
-  {number(none[first])}, the isotropic drift at {number(none[second])}, which vanishes {1 / SLOW:g} times sooner as T grows.
+  {number(none[first])} and the isotropic drift at {number(none[second])}, which vanishes {1 / SLOW:g} times sooner.
 """
     caption = (
         "Error of the start law against T. Solid: W₂ of the marginals of the modes; dashed and dotted: Lemma 10 for "
-        "the means of two clusters; circles: sampled W₂ for the same; grey: floor of sampling. Lines that end have gone "
-        "below the axis; every training point with the noise around it is exact."
+        "the means of two clusters; circles: sampled W₂ for the same; grey: floor of sampling. Lines that end have "
+        "gone below the axis; every training point with the noise around it is exact."
     )
     return Findings([(picture, caption)], [("Error of the start law (Lemma 10)", text)])
 
@@ -191,8 +191,8 @@ form), and the error at equal total noise-to-signal ratio Σs²/Σm²λ:
 
 {markdown_table(head, lines)}
 
-The claim holds at equal t. At equal total noise GOU has the smaller error at {better} of these {len(_NOISES)} ratios: in
-the plane all signal lies in one mode, for which a slower drift is the same path at another speed. "A low-dimensional
+The claim holds at equal t. At equal total noise GOU has the smaller error at {better} of these {len(_NOISES)} ratios:
+in the plane all signal lies in one mode, for which a slower drift is the same path at another speed. "A low-dimensional
 problem": of the 20 modes of a block of SNPs GOU has one or two left from t = {span}, but it has fewer than the
 isotropic process at {fewer} of {len(times)} times. Slow modes are added at the end, and none is saved.
 
