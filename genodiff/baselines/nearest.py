@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 __all__ = ["Factors", "nearest_correlation"]
 
-_MOST_FACTORS = 512
+_MOST_FACTORS = 256
 _ITERATIONS = 60
 _CLOSE = 1e-3
 """Root mean square distance at which clipping is as good as anything: below the sampling error of any estimate."""
@@ -47,7 +47,7 @@ def nearest_correlation(
     Jäckel 1999). Where the matrix was far from positive semi-definite the scaling takes most of every correlation with
     it; then the weighted sum of squared differences Σ wᵢⱼ (fᵢ·fⱼ − tᵢⱼ)² over pairs is minimised over factors with
     rows no longer than 1 (L-BFGS on rows scaled into the unit ball), as many as the matrix has eigenvalues above 1 and
-    no more than 512, from the leading eigenvectors. The better of the two is returned.
+    no more than 256, from the leading eigenvectors. The better of the two is returned.
 
     Args:
         target: symmetric with unit diagonal, (variables, variables).
