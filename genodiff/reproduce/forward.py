@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 
 import numpy as np
 import torch
@@ -91,17 +92,20 @@ def draw_separation(
 
 @styled
 def draw_samples(generated: Mapping[str, Array], train: Array) -> Figure:
-    """Generated points over training points, a panel per method; every panel has the same axes."""
+    """Generated points over training points, a panel per method, all with axes around the training points."""
     columns = min(4, len(generated))
     lines = -(-len(generated) // columns)
-    figure, first = canvas(width=2.9 * columns, height=2.5 * lines)
+    figure, first = canvas(width=2.9 * columns, height=2.6 * lines)
+    low, high = train.min(0), train.max(0)
+    room = 0.35 * (high - low)
     first.remove()
     grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for axes, (name, x) in zip(grid, generated.items(), strict=False):
         few = np.random.default_rng(1).permutation(len(x))[:_SHOWN]
         axes.scatter(train[:_SHOWN, 0], train[:_SHOWN, 1], s=7, color=TRAIN, alpha=0.5, linewidths=0)
         axes.scatter(x[few, 0], x[few, 1], s=5, color=SYNTHETIC, alpha=0.6, linewidths=0)
-        axes.set_title(name, fontsize=9)
+        axes.set_title("\n".join(wrap(name, 34)), fontsize=9)
+        axes.set(xlim=(low[0] - room[0], high[0] + room[0]), ylim=(low[1] - room[1], high[1] + room[1]))
     for axes in grid[len(generated) :]:
         axes.set_axis_off()
     return figure

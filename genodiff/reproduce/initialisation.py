@@ -271,7 +271,7 @@ def initialisation_error(
 
 def _quantiles(points: Array, weights: Array, sd: float) -> Array:
     """Quantiles of Σ_k w_k N(points_k, sd²) at the midpoints of equal shares."""
-    grid = np.linspace(points.min() - 5 * sd, points.max() + 5 * sd, 1_000)
+    grid = np.linspace(points.min() - 5 * sd, points.max() + 5 * sd, 600)
     cumulative = ndtr((grid[:, None] - points) / sd) @ weights
     return np.interp((np.arange(_SHARES) + 0.5) / _SHARES, cumulative, grid)
 

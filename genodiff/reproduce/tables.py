@@ -91,8 +91,8 @@ def wasserstein_1d(a: ArrayLike, b: ArrayLike) -> float:
         return float(np.sqrt(np.mean((x - y) ** 2)))
     n, m = len(x), len(y)
     # Ends of the quantile intervals as whole numbers out of n·m, so that ties are exact.
-    ends = np.union1d(np.arange(1, n + 1) * m, np.arange(1, m + 1) * n)
-    mass = np.diff(ends, prepend=0) / (n * m)
+    ends = np.sort(np.concatenate([np.arange(1, n + 1) * m, np.arange(1, m + 1) * n]))
+    mass = np.diff(ends, prepend=0) / (n * m)  # 0 where two intervals end together
     i, j = (ends - 1) // m, (ends - 1) // n
     return float(np.sqrt(mass @ (x[i] - y[j]) ** 2))
 
