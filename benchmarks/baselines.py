@@ -41,7 +41,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "genodiff, 4 passes": ("genodiff", {"passes": 4}),
     "genodiff, 12 passes": ("genodiff", {"passes": 12}),
     "genodiff, balanced": ("genodiff", {}),
-    "genodiff, 72 passes": ("genodiff", {"passes": 72}),
+    "genodiff, 48 passes": ("genodiff", {"passes": 48}),
     "genodiff, isotropic drift": ("isotropic-tuned", {}),
     "Li–Stephens, Ne 2,000": ("li-stephens", {"ne": 2_000.0}),
     "Li–Stephens, Ne 11,418": ("li-stephens", {"ne": 11_418.0}),
