@@ -23,9 +23,9 @@ from data_prep.panels import attach_panel, read_panel
 from data_prep.readers import read_variants
 from data_prep.splits import split_people
 from data_prep.variants import VariantTable
-from genodiff.reproduce.genotype_start import start_figure
 from genodiff.reproduce.heatmaps import covariance_figure
 from genodiff.reproduce.page import number, save_figure, write_page
+from genodiff.reproduce.real_claims import claim_figures
 from genodiff.reproduce.runs import UNROUNDED, W2_SITES, Budget, Cache, Problem, genotype_errors, measure
 from genodiff.reproduce.runs import methods as methods_named
 from genodiff.reproduce.tables import PAPER, Results, Target, verdicts
@@ -65,16 +65,17 @@ class Design:
         maf: least minor-allele frequency among everybody.
         holdout: share of the people held out where the panel has no column ``split``.
         zoom: number of neighbouring sites in the lower row of Figure 2.
-        start_sites: number of neighbouring sites for the error of the start law, which takes dense algebra.
-        start_people: most people for that.
+        claim_sites: number of neighbouring sites for the claims on start law, groups and correlations, whose algebra
+            is dense.
+        claim_people: most people for those.
     """
 
     sites: int = 2000
     maf: float = 0.01
     holdout: float = 0.25
     zoom: int = 200
-    start_sites: int = 400
-    start_people: int = 400
+    claim_sites: int = 400
+    claim_people: int = 400
 
 
 @dataclass(frozen=True)
@@ -294,7 +295,7 @@ def reproduce(
         + ", ".join(f"{name} {value}" for name, value in worst.items())
         + f"; floor {_cov(frame, FLOOR)}."
     )
-    start = start_figure(first, output, f"{NAME}.initialisation", sites=design.start_sites, people=design.start_people)
+    claims = claim_figures(first, output, NAME, sites=design.claim_sites, people=design.claim_people)
     return write_page(
         output,
         name=NAME,
@@ -303,7 +304,7 @@ def reproduce(
         results=results,
         paper=PAPER["Table 3"],
         checks=verdicts(frame, targets(frame)),
-        figures=[(figure, caption), start],
+        figures=[(figure, caption), *claims],
         command=_command(vcf, panel, genetic_map, budget=budget, seeds=count),
         notes=_notes(design, budget=budget, mapped=people.genetic_map is not None),
         seconds=seconds,

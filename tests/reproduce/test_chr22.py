@@ -20,7 +20,7 @@ from genodiff.reproduce.tables import verdicts
 from tests.commands import People
 from tests.genotypes.tables import SMALL
 
-TINY = chr22.Design(sites=40, zoom=15, start_sites=12, start_people=30)
+TINY = chr22.Design(sites=40, zoom=15, claim_sites=12, claim_people=30)
 PEOPLE = People(n=60, sites=80)
 
 
@@ -147,7 +147,9 @@ def test_the_page_names_files_without_folders(tmp_path: Path, vcf: Path) -> None
     assert str(tmp_path) not in text
     assert (out / "gou-chr22.covariance.png").stat().st_size < 500_000
     assert "gou-chr22.covariance.png" in text
-    assert "gou-chr22.initialisation.png" in text
+    for kind in ("initialisation", "correlation", "modes"):
+        assert f"gou-chr22.{kind}.png" in text
+        assert (out / f"gou-chr22.{kind}.png").exists()
     errors = pd.read_csv(out / "gou-chr22.initialisation.csv")
     assert set(errors["covariance"]) == {"noise", "within", "total", "stationary"}
     assert (errors.loc[errors["covariance"] == "noise", "w2_marginals"] >= 0).all()
