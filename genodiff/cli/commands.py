@@ -1,0 +1,161 @@
+"""The commands from genotypes to judged genotypes: one call of :mod:`genodiff.pipeline` each."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from genodiff.cli.options import (
+    PATH,
+    Range,
+    data_from,
+    data_options,
+    device_options,
+    fit_from,
+    holdout_options,
+    one_of,
+    output_options,
+    people_options,
+    seed_option,
+    show_bars,
+    training_options,
+)
+
+__all__ = ["evaluate", "fit", "inspect", "sample", "synthesize"]
+
+
+@click.command()
+@click.argument("vcf", type=PATH)
+@click.option("-o", "--output", type=PATH, required=True, help="Folder for all results.")
+@data_options
+@holdout_options(0.25)
+@people_options
+@training_options
+@seed_option
+@device_options
+@output_options
+def synthesize(vcf: Path, output: Path, n: int | None, labels: dict[str, int] | None, **o: Any) -> None:
+    """Learn from VCF, write synthetic people, and judge them against people held out.
+
+    VCF is a .vcf, .vcf.gz or .bcf of diploid calls on one contig (or one --region of it). The folder receives
+    synthetic.vcf.gz with its index, synthetic.panel.tsv, model/, metrics.csv, report.html, figures/, provenance.json.
+    An interrupted run goes on from its last checkpoint when the same command is given again.
+
+    \b
+    Examples:
+      genodiff synthesize chr22.vcf.gz -o out/
+      genodiff synthesize chr22.vcf.gz -o out/ --panel panel.tsv --labels EUR=1000,AFR=500
+      genodiff synthesize all.bcf -o out/ --region 22:1-2000000 --maf 0.05 --preset fast
+    """
+    one_of(n, labels)
+    from genodiff import pipeline
+
+    verdict = pipeline.synthesize(
+        data_from(vcf, o), fit_from(o), pipeline.SampleOptions(n, labels, o["seed"]), output,
+        force=o["force"], progress=show_bars(o["quiet"]),
+    )  # fmt: skip
+    if verdict:
+        click.echo(f"{verdict}\nreport: {output / 'report.html'}")
+
+
+@click.command()
+@click.argument("vcf", type=PATH)
+@click.option("-o", "--output", type=PATH, required=True, help="Folder for the model.")
+@data_options
+@holdout_options(0.0)
+@training_options
+@seed_option
+@device_options
+@output_options
+def fit(vcf: Path, output: Path, **o: Any) -> None:
+    """Learn a model from VCF.
+
+    \b
+    Examples:
+      genodiff fit chr22.vcf.gz -o model/ --panel panel.tsv
+      torchrun --nproc-per-node 2 -m genodiff fit chr22.vcf.gz -o model/
+    """
+    from genodiff import pipeline
+
+    model = pipeline.fit(data_from(vcf, o), fit_from(o), output, force=o["force"], progress=show_bars(o["quiet"]))
+    if os.environ.get("RANK", "0") != "0":  # under torchrun one worker speaks for all
+        return
+    facts = model.describe()
+    click.echo("\n".join(pipeline.removals(output)))
+    click.echo(f"model of {facts['people']:,} people at {facts['sites']:,} sites: {output}")
+
+
+@click.command()
+@click.argument("model", type=PATH)
+@click.option("-o", "--output", type=PATH, required=True, help="VCF to write: .vcf.gz (with index), .vcf or .bcf.")
+@people_options
+@seed_option
+@device_options
+@output_options
+def sample(model: Path, output: Path, n: int | None, labels: dict[str, int] | None, **o: Any) -> None:
+    """Draw new people from a MODEL folder.
+
+    Beside the VCF s.vcf.gz lie s.panel.tsv (if the model has labels) and s.provenance.json.
+
+    \b
+    Examples:
+      genodiff sample model/ -n 5000 -o synthetic.vcf.gz
+      genodiff sample model/ --labels EUR=3000,AFR=2000 -o synthetic.vcf.gz --seed 7
+    """
+    one_of(n, labels)
+    from genodiff import pipeline
+
+    table = pipeline.sample(
+        model, pipeline.SampleOptions(n, labels, o["seed"]), output,
+        device=o["device"], threads=o["threads"], force=o["force"], progress=show_bars(o["quiet"]),
+    )  # fmt: skip
+    click.echo(f"{table.n_samples:,} people at {table.n_variants:,} sites: {output}")
+
+
+@click.command()
+@click.option("--synthetic", type=PATH, required=True, help="VCF of the people to judge.")
+@click.option("--train", type=PATH, required=True, help="VCF of the people the generator learned from.")
+@click.option("--holdout", type=PATH, required=True, help="VCF of people it has not seen.")
+@click.option("-o", "--output", type=PATH, required=True, help="Folder for metrics.csv, report.html and figures/.")
+@click.option("--panel", type=PATH, help="Population labels of the real people.")
+@click.option("--synthetic-panel", type=PATH, help="Population labels of the synthetic people.")
+@click.option("--map", "genetic_map", type=PATH, help="Genetic map (bp to cM).")
+@click.option("--region", help="Contig or contig:from-to (bp).")
+@click.option("--maf", type=Range(0, 0.5), default=0.0, show_default=True,
+              help="Judge only sites with at least this minor-allele frequency in --train.")  # fmt: skip
+@seed_option
+@output_options
+def evaluate(output: Path, synthetic: Path, train: Path, holdout: Path, quiet: bool, **o: Any) -> None:
+    """Judge synthetic genotypes made by anything: fidelity and privacy, every figure with its floor.
+
+    \b
+    Example:
+      genodiff evaluate --synthetic s.vcf.gz --train a.vcf.gz --holdout b.vcf.gz -o judged/
+    """
+    from genodiff import pipeline
+
+    verdict = pipeline.evaluate(synthetic, train, holdout, output, progress=show_bars(quiet), **o)
+    click.echo(f"{verdict}\nreport: {output / 'report.html'}")
+
+
+@click.command()
+@click.argument("path", type=PATH)
+@click.option("--region", help="Contig or contig:from-to (bp).")
+def inspect(path: Path, region: str | None) -> None:
+    """Say what a VCF or a model folder holds.
+
+    \b
+    Examples:
+      genodiff inspect chr22.vcf.gz
+      genodiff inspect model/
+    """
+    from genodiff import pipeline
+
+    rows = pipeline.inspect(path, region=region, progress=sys.stderr.isatty())
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        click.echo(f"{name:<{width}}  {value}")

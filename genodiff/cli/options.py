@@ -1,0 +1,188 @@
+"""What the commands share: types of values, options, and errors told in one line."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from genodiff.loading import DataOptions
+    from genodiff.pipeline import FitOptions
+
+__all__ = [
+    "PATH",
+    "Commands",
+    "F",
+    "Labels",
+    "Range",
+    "data_from",
+    "data_options",
+    "device_options",
+    "fit_from",
+    "holdout_options",
+    "one_of",
+    "output_options",
+    "people_options",
+    "seed_option",
+    "show_bars",
+    "stack",
+    "training_options",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+PATH = click.Path(path_type=Path)
+
+
+class Commands(click.Group):
+    """Turns errors the user can mend into one line on stderr and exit status 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except KeyboardInterrupt:
+            resumes = ctx.invoked_subcommand in ("fit", "synthesize")
+            _fail(
+                "interrupted" + "; the same command goes on from its last checkpoint, if it had come to one" * resumes,
+                status=130,
+            )
+        except Exception as error:
+            from genodiff.pipeline import as_user_error
+
+            line = as_user_error(error)
+            if line is None:
+                raise
+            _fail(" ".join(line.split()), status=2)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+def _fail(line: str, *, status: int) -> None:
+    click.echo(f"genodiff: {line}", err=True)
+    sys.exit(status)
+
+
+def stack(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """Several decorators as one, in the order of the help."""
+
+    def apply(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return apply
+
+
+class Range(click.FloatRange):
+    """A range of finite numbers."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return number
+
+
+data_options = stack(
+    click.option("--panel", type=PATH,
+                 help="Population labels: a table with the columns sample and super_pop, label or pop."),
+    click.option("--panel-column", help="Column of the panel to take labels from."),
+    click.option("--region", help="Contig or contig:from-to (bp), for example 22:1-2000000."),
+    click.option("--map", "genetic_map", type=PATH, help="Genetic map (bp to cM): PLINK, HapMap or SHAPEIT format."),
+    click.option("--maf", type=Range(0, 0.5), default=0.01, show_default=True,
+                 help="Least minor-allele frequency among the people learned from; 0 keeps every polymorphic site."),
+    click.option("--max-missing", type=Range(0, 1), default=0.1, show_default=True,
+                 help="Largest share of people without a call at a site."),
+)  # fmt: skip
+
+training_options = stack(
+    click.option("--preset", type=click.Choice(["fast", "balanced", "best"]), default="balanced", show_default=True,
+                 help="Minutes, tens of minutes, or hours of training."),
+    click.option("--steps", type=click.IntRange(min=0), help="Training steps, instead of the preset's."),
+    click.option("--anchors", type=click.IntRange(min=1), help="Number of anchors; chosen from the data if not given."),
+)  # fmt: skip
+
+seed_option = click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=1, show_default=True,
+                           help="Equal seeds give equal results on the CPU.")  # fmt: skip
+device_options = stack(
+    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps."),
+    click.option("--threads", type=click.IntRange(min=1), help="Processor threads; all if not given."),
+)
+output_options = stack(
+    click.option("--force", is_flag=True, help="Replace an output that exists."),
+    click.option("--quiet", is_flag=True, help="No progress bars."),
+)
+
+
+def holdout_options(default: float) -> Callable[[F], F]:
+    """``--holdout`` and ``--holdout-samples``."""
+    return stack(
+        click.option("--holdout", type=Range(0, 1, max_open=True), default=default, show_default=True,
+                     help="Share of people held out, the same share of every label."),
+        click.option("--holdout-samples", type=PATH, help="File with the names of the people to hold out, instead."),
+    )  # fmt: skip
+
+
+class Labels(click.ParamType):
+    """Numbers of people per population label."""
+
+    name = "LABEL=N,…"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, int]:
+        if isinstance(value, dict):
+            return value
+        out: dict[str, int] = {}
+        for item in value.split(","):
+            label, _, count = item.partition("=")
+            if not label.strip() or not count.strip().isdigit() or int(count) < 1:
+                self.fail(f"{item!r} is not LABEL=N with N ≥ 1, as in EUR=3000,AFR=2000", param, ctx)
+            if label.strip() in out:
+                self.fail(f"label {label.strip()!r} is given twice", param, ctx)
+            out[label.strip()] = int(count)
+        return out
+
+
+people_options = stack(
+    click.option("-n", "--samples", "n", type=click.IntRange(min=1),
+                 help="Number of synthetic people; as many as were learned from if not given."),
+    click.option("--labels", type=Labels(),
+                 help="People per population label, as in EUR=3000,AFR=2000; needs a panel at fit."),
+)  # fmt: skip
+
+
+def show_bars(quiet: bool) -> bool:
+    """Bars are for people who watch: a log or a pipe receives lines only."""
+    return not quiet and sys.stderr.isatty()
+
+
+def one_of(n: int | None, labels: dict[str, int] | None) -> None:
+    """Refuses two numbers of people that may contradict each other."""
+    if n is not None and labels is not None:
+        raise click.UsageError("give either --samples or --labels, not both")
+
+
+def data_from(vcf: Path, o: dict[str, Any]) -> DataOptions:
+    """What :data:`data_options`, :func:`holdout_options` and the seed say of ``vcf``."""
+    from genodiff.loading import DataOptions
+
+    return DataOptions(
+        path=vcf, panel=o["panel"], panel_column=o["panel_column"], region=o["region"], genetic_map=o["genetic_map"],
+        maf=o["maf"], max_missing=o["max_missing"], holdout=o["holdout"], holdout_samples=o["holdout_samples"],
+        seed=o["seed"],
+    )  # fmt: skip
+
+
+def fit_from(o: dict[str, Any]) -> FitOptions:
+    """What :data:`training_options`, :data:`device_options` and the seed say."""
+    from genodiff.pipeline import FitOptions
+
+    names = ("preset", "seed", "device", "threads", "steps", "anchors")
+    return FitOptions(**{name: o[name] for name in names})

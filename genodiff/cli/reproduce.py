@@ -1,0 +1,91 @@
+"""``genodiff reproduce``: one command per experiment of the GOU paper."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from genodiff.cli.options import PATH, F, device_options, show_bars, stack
+
+__all__ = ["reproduce"]
+
+
+@click.group()
+def reproduce() -> None:
+    """Run the experiments of the GOU paper again: tables beside the printed ones, figures, claims.
+
+    \b
+    Examples:
+      genodiff reproduce gou-mixture
+      genodiff reproduce gou-chr22 --budget full
+    """
+
+
+def _budget_options(function: F) -> F:
+    return stack(
+        click.option("-o", "--output", type=PATH, default=Path("docs/results/gou"), show_default=True,
+                     help="Folder for the page, its figures and its tables."),
+        click.option("--seeds", type=click.IntRange(min=1), help="Number of seeds; 2 for quick, 5 for full."),
+        click.option("--budget", type=click.Choice(["quick", "full"]), default="quick", show_default=True,
+                     help="Minutes, or as long as it takes."),
+        device_options,
+        click.option("--quiet", is_flag=True, help="No progress bars."),
+    )(function)  # fmt: skip
+
+
+def _reproduced(module: str, output: Path, *, quiet: bool, device: str, threads: int | None, **o: Any) -> None:
+    from importlib import import_module
+
+    import torch
+
+    from genodiff.genotypes.model import resolve_device
+
+    torch.set_num_threads(threads or os.cpu_count() or 1)
+    o["seeds"] = o["seeds"] or {"quick": 2, "full": 5}[o["budget"]]
+    experiment = import_module(f"genodiff.reproduce.{module}")
+    page = experiment.reproduce(output, progress=show_bars(quiet), device=str(resolve_device(device)), **o)
+    click.echo(f"page: {page}")
+
+
+@reproduce.command("gou-mixture")
+@_budget_options
+def gou_mixture(output: Path, **o: Any) -> None:
+    """Table 1 and Figure 1 (two Gaussians in the plane), the error of the start law, the claims of section 6.
+
+    \b
+    Examples:
+      genodiff reproduce gou-mixture
+      genodiff reproduce gou-mixture --budget full --seeds 5 -o results/
+    """
+    _reproduced("mixture", output, **o)
+
+
+@reproduce.command("gou-snps")
+@_budget_options
+def gou_snps(output: Path, **o: Any) -> None:
+    """Table 2: simulated SNPs in LD blocks, 500 people at 1,000 sites.
+
+    \b
+    Examples:
+      genodiff reproduce gou-snps
+      genodiff reproduce gou-snps --budget full --device cuda
+    """
+    _reproduced("snps", output, **o)
+
+
+@reproduce.command("gou-chr22")
+@click.option("--vcf", type=PATH, help="Real genotypes; the embedded example if not given.")
+@click.option("--panel", type=PATH, help="Population labels of the people in --vcf.")
+@_budget_options
+def gou_chr22(output: Path, **o: Any) -> None:
+    """Table 3 and Figure 2: real genotypes of chromosome 22.
+
+    \b
+    Examples:
+      genodiff reproduce gou-chr22
+      genodiff reproduce gou-chr22 --vcf chr22.vcf.gz --panel panel.tsv --budget full
+    """
+    _reproduced("chr22", output, **o)
