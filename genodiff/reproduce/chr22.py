@@ -26,7 +26,7 @@ from data_prep.variants import VariantTable
 from genodiff.reproduce.heatmaps import covariance_figure
 from genodiff.reproduce.page import number, save_figure, write_page
 from genodiff.reproduce.real_claims import claim_figures
-from genodiff.reproduce.runs import UNROUNDED, W2_SITES, Budget, Cache, Problem, genotype_errors, measure
+from genodiff.reproduce.runs import NEAR, NEAR_LD, UNROUNDED, W2_SITES, Budget, Cache, Problem, genotype_errors, measure
 from genodiff.reproduce.runs import methods as methods_named
 from genodiff.reproduce.tables import PAPER, Results, Target, verdicts
 
@@ -204,13 +204,16 @@ def _notes(design: Design, *, budget: Budget, mapped: bool) -> list[str]:
     return [
         f"*{FLOOR}* puts as many training people in the place of the synthetic ones: what real people attain.",
         "Errors against train far below those against test mean copying. *bootstrap* copies and is an extreme.",
+        f"`{NEAR_LD}` is the slope of correlations on those of the reference over pairs up to {NEAR} sites apart: 1 is "
+        "right, less is linkage lost. Frobenius norms over all pairs are mostly sampling error and can hide that; with "
+        "a small reference its own noise keeps even real people a little below 1.",
         f"`{W2_SITES}` is the 2-Wasserstein distance averaged over all sites; it is what is judged, since five of "
         f"{design.sites:,} sites say more about which five than about the method.",
         "*isotropic-paper* and *gou-paper* draw real numbers: they are judged after rounding to 0, 1, 2 and as they "
         f"come (“{UNROUNDED.strip(', ')}”).",
         *([] if mapped else ["No genetic map was given: *li-stephens* takes a constant rate of recombination."]),
-        *(["Quick budget: fast preset, short training of the plain networks, as many people drawn as are held out."]
-          if budget == "quick" else []),
+        *(["Quick budget: fast preset; the plain networks are hardly trained and say nothing about their method; as "
+           "many people are drawn as are held out."] if budget == "quick" else []),
     ]  # fmt: skip
 
 

@@ -20,7 +20,18 @@ from data_prep.simulate import simulate_ld_blocks
 from data_prep.variants import VariantTable
 from genodiff.files import atomic_text, atomic_write
 from genodiff.reproduce.page import markdown_table, number, write_page
-from genodiff.reproduce.runs import UNROUNDED, W2_SITES, Budget, Cache, Problem, against_many, genotype_errors, measure
+from genodiff.reproduce.runs import (
+    NEAR,
+    NEAR_LD,
+    UNROUNDED,
+    W2_SITES,
+    Budget,
+    Cache,
+    Problem,
+    against_many,
+    genotype_errors,
+    measure,
+)
 from genodiff.reproduce.runs import methods as methods_named
 from genodiff.reproduce.tables import PAPER, Results, Target, verdicts
 
@@ -207,9 +218,13 @@ def _notes(frame: pd.DataFrame, design: Design, *, many: int, budget: Budget) ->
         "*isotropic-paper* and *gou-paper* draw real numbers: they are judged after rounding to 0, 1, 2 and as they "
         f"come (“{UNROUNDED.strip(', ')}”). A standard deviation of genotypes cannot exceed 1, so that the printed "
         "error of 2.68 of the isotropic model must be one of unrounded values.",
+        f"`{NEAR_LD}` is the slope of correlations on those of the reference over pairs up to {NEAR} sites apart: 1 is "
+        "right, less is linkage lost. Frobenius norms over all pairs are mostly sampling error and can hide that; with "
+        "a small reference its own noise keeps even real people a little below 1.",
         f"`{W2_SITES}` is the 2-Wasserstein distance averaged over all SNPs, in place of the first five.",
         *([] if budget == "full" else [
-            "Quick budget: fast preset, short training of the plain networks. The table over block sizes, rates and "
+            "Quick budget: fast preset; the plain networks are hardly trained and say nothing about their method. "
+            "The table over block sizes, rates and "
             "laws of frequency belongs to `--budget full`.",
         ]),
     ]  # fmt: skip

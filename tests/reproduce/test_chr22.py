@@ -136,7 +136,8 @@ def test_a_figure_of_constant_sites_has_a_scale() -> None:
 
 
 @pytest.mark.usefixtures("small_preset")
-def test_the_page_names_files_without_folders(tmp_path: Path, vcf: Path) -> None:
+def test_the_page_names_files_without_folders(tmp_path: Path, vcf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("genodiff.reproduce.real_claims.HORIZONS", (0.5, 2.0))
     panel = panel_of(tmp_path, ["train", "train", "test"])
     names = ("isotropic-tuned", "genodiff", "bootstrap")
     out = tmp_path / "out"

@@ -17,6 +17,7 @@ from data_prep.simulate import simulate_ld_blocks
 from genodiff.genotypes import config
 from genodiff.reproduce import snps
 from genodiff.reproduce.runs import (
+    NEAR_LD,
     UNROUNDED,
     W2_SITES,
     Cache,
@@ -89,11 +90,24 @@ def test_errors_are_the_papers_and_one_more() -> None:
     rng = np.random.default_rng(1)
     a, b = rng.integers(0, 3, size=(40, 12)), rng.integers(0, 3, size=(30, 12))
     errors = genotype_errors(a, b)
-    assert {k: v for k, v in errors.items() if k != W2_SITES} == paper_metrics(a, b)
+    assert {k: v for k, v in errors.items() if k not in (W2_SITES, NEAR_LD)} == paper_metrics(a, b)
     per_site = [paper_metrics(a[:, [j]], b[:, [j]])["w2"] for j in range(12)]
     assert errors[W2_SITES] == pytest.approx(np.mean(per_site))
     assert genotype_errors(a.astype(np.int8), b.astype(np.int8)) == pytest.approx(errors)
-    assert set(genotype_errors(a, a).values()) == {0.0}
+    same = genotype_errors(a, a)
+    assert same.pop(NEAR_LD) == pytest.approx(1)
+    assert set(same.values()) == {0.0}
+
+
+def test_lost_linkage_shows_in_the_slope() -> None:
+    problem = snps.problem_of(replace(TINY, people=2000, sites=40), seed=1)
+    truth, rng = problem.references["truth"], np.random.default_rng(1)
+    assert genotype_errors(problem.train.dosage(), truth)[NEAR_LD] == pytest.approx(1, abs=0.1)
+    # Every call is exchanged for one of another person with probability 1 − √½: half of every covariance is left.
+    kept = rng.random(truth.shape) < np.sqrt(0.5)
+    half = np.where(kept, truth, rng.permuted(truth, axis=0)).astype(np.int8)
+    assert genotype_errors(half, truth)[NEAR_LD] == pytest.approx(0.5, abs=0.1)
+    assert abs(genotype_errors(rng.permuted(truth, axis=0), truth)[NEAR_LD]) < 0.1
 
 
 def test_an_outcome_is_remembered_and_depends_on_everything(tmp_path: Path) -> None:
