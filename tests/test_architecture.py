@@ -22,10 +22,10 @@ HEAVY = frozenset(
 """What takes long to import; ``genodiff --help`` must not wait for any of it."""
 
 LIGHT = [
-    *(ROOT / "genodiff" / name for name in ("__init__.py", "__main__.py")),
+    *(ROOT / "genodiff" / name for name in ("__init__.py", "__main__.py", "baselines/__init__.py")),
     *sorted((ROOT / "genodiff" / "cli").glob("**/*.py")),
 ]
-"""What is imported before a command runs."""
+"""What is imported before a command runs, or for the help of a group."""
 
 
 @dataclass(frozen=True)

@@ -76,17 +76,24 @@ def test_version() -> None:
     assert succeed("--version").split()[-1] == __version__
 
 
-def test_help_imports_nothing_heavy() -> None:
+@pytest.mark.parametrize("command", ["synthesize", "baseline", "reproduce", "simulate"])
+def test_help_imports_nothing_heavy(command: str) -> None:
     code = (
         "import sys\nfrom genodiff.cli import main\n"
-        "try:\n    main(['synthesize', '--help'])\n"
+        f"try:\n    main([{command!r}, '--help'])\n"
         "finally:\n    print(*sorted({m.split('.')[0] for m in sys.modules}), file=sys.stderr)\n"
     )
     done = shell(code=code)
     assert done.returncode == 0
+    assert done.stdout.startswith("Usage:")
     loaded = set(done.stderr.split())
     assert "click" in loaded
     assert not HEAVY & loaded
+
+
+def test_the_list_of_baselines_says_what_each_does() -> None:
+    listed = " ".join(succeed("baseline", "--help").split("Commands:")[1].split())
+    assert listed == " ".join(f"{name} {baselines.summary_of(name)}" for name in baselines.names())
 
 
 @pytest.mark.parametrize(

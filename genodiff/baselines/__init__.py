@@ -2,11 +2,12 @@
 
 A baseline is a frozen dataclass of options, each field with ``metadata={"help": ...}``, with the class attributes
 ``name`` and ``summary`` and the method :meth:`Baseline.generate`. The modules are imported when a baseline is first
-asked for: a list of names costs nothing.
+asked for: a list of names and summaries costs nothing.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
@@ -14,18 +15,48 @@ if TYPE_CHECKING:
     from data_prep.maps import GeneticMap
     from data_prep.variants import VariantTable
 
-__all__ = ["Baseline", "baseline", "baseline_class", "generate", "names"]
+__all__ = ["Baseline", "baseline", "baseline_class", "generate", "names", "summary_of"]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A baseline that is not imported yet.
+
+    Attributes:
+        target: where its class is, ``module:class`` within this package.
+        summary: what it does, in one line.
+    """
+
+    target: str
+    summary: str
+
 
 _REGISTRY = {
-    "independent-sites": "genodiff.baselines.sites:IndependentSites",
-    "bootstrap": "genodiff.baselines.sites:Bootstrap",
-    "gaussian": "genodiff.baselines.gaussian:GaussianFit",
-    "gaussian-copula": "genodiff.baselines.gaussian:GaussianCopula",
-    "li-stephens": "genodiff.baselines.mosaic:LiStephens",
-    "hapnest": "genodiff.baselines.mosaic:Hapnest",
-    "isotropic-paper": "genodiff.baselines.isotropic:IsotropicPaper",
-    "gou-paper": "genodiff.baselines.isotropic:GouPaper",
-    "isotropic-tuned": "genodiff.baselines.isotropic:IsotropicTuned",
+    "independent-sites": _Entry(
+        "sites:IndependentSites", "Every site on its own, by its frequency within the label: no linkage."
+    ),
+    "bootstrap": _Entry(
+        "sites:Bootstrap", "Training people drawn with replacement: everything is right, everybody is a copy."
+    ),
+    "gaussian": _Entry(
+        "gaussian:GaussianFit", "Multivariate normal with Ledoit-Wolf covariance, rounded to the nearest state."
+    ),
+    "gaussian-copula": _Entry(
+        "gaussian:GaussianCopula", "Latent normals with tetrachoric correlations, cut at the allele frequencies."
+    ),
+    "li-stephens": _Entry(
+        "mosaic:LiStephens", "Mosaic of training haplotypes with switches by genetic distance, as HAPGEN2 makes it."
+    ),
+    "hapnest": _Entry("mosaic:Hapnest", "Mosaic whose segments have ages and lengths from the coalescent (HAPNEST)."),
+    "isotropic-paper": _Entry(
+        "isotropic:IsotropicPaper", "Isotropic DDPM on dosages: plain network, standard normal start."
+    ),
+    "gou-paper": _Entry(
+        "isotropic:GouPaper", "GOU on dosages by the paper's recipe: the same plain network, start around anchors."
+    ),
+    "isotropic-tuned": _Entry(
+        "isotropic:IsotropicTuned", "genodiff's model with an isotropic drift: same network, base, anchors and budget."
+    ),
 }
 
 
@@ -71,16 +102,29 @@ def names() -> list[str]:
     return list(_REGISTRY)
 
 
+def _entry(name: str) -> _Entry:
+    if name not in _REGISTRY:
+        raise ValueError(f"baseline {name!r} is unknown: choose one of {', '.join(_REGISTRY)}")
+    return _REGISTRY[name]
+
+
+def summary_of(name: str) -> str:
+    """What a baseline does, in one line; imports nothing.
+
+    Raises:
+        ValueError: a name that is not known.
+    """
+    return _entry(name).summary
+
+
 def baseline_class(name: str) -> type[Baseline]:
     """The dataclass behind a name; imports its module.
 
     Raises:
         ValueError: a name that is not known.
     """
-    if name not in _REGISTRY:
-        raise ValueError(f"baseline {name!r} is unknown: choose one of {', '.join(_REGISTRY)}")
-    module, attribute = _REGISTRY[name].split(":")
-    return cast("type[Baseline]", getattr(import_module(module), attribute))
+    module, attribute = _entry(name).target.split(":")
+    return cast("type[Baseline]", getattr(import_module(f"{__name__}.{module}"), attribute))
 
 
 def baseline(name: str, **options: Any) -> Baseline:

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from data_prep.errors import InputError
 from data_prep.maps import GeneticMap
 from data_prep.variants import VariantTable
+from genodiff.baselines import summary_of
 from genodiff.baselines.nearest import nearest_correlation
 from genodiff.baselines.people import NewPeople, parts
 from genodiff.baselines.tetrachoric import latent_correlation
@@ -76,7 +77,7 @@ class GaussianFit:
     """
 
     name: ClassVar[str] = "gaussian"
-    summary: ClassVar[str] = "Multivariate normal with Ledoit-Wolf covariance, rounded to the nearest state."
+    summary: ClassVar[str] = summary_of(name)
 
     def generate(
         self,
@@ -178,7 +179,7 @@ class GaussianCopula:
     """
 
     name: ClassVar[str] = "gaussian-copula"
-    summary: ClassVar[str] = "Latent normals with tetrachoric correlations, cut at the allele frequencies."
+    summary: ClassVar[str] = summary_of(name)
 
     max_sites: int = field(
         default=MAX_SITES, metadata={"help": "Refuse more sites than this; time grows with their cube."}

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from data_prep.maps import GeneticMap
 from data_prep.variants import VariantTable
+from genodiff.baselines import summary_of
 from genodiff.core.bases import PCA, shrunk_eigh
 from genodiff.core.denoisers import GaussianMixture, NoiseDenoiser, terminal
 from genodiff.core.losses import VectorProblem
@@ -125,7 +126,7 @@ class IsotropicPaper(_Plain):
     """The isotropic DDPM as Taheri 2026 describes it: standard normal start, plain network."""
 
     name: ClassVar[str] = "isotropic-paper"
-    summary: ClassVar[str] = "isotropic DDPM on dosages, plain network, standard normal start"
+    summary: ClassVar[str] = summary_of(name)
 
     def _process(self, x: Tensor) -> LinearDiffusion:
         return variance_preserving(x.shape[1], horizon=1.0, clock=LinearRate())
@@ -143,7 +144,7 @@ class GouPaper(_Plain):
     """
 
     name: ClassVar[str] = "gou-paper"
-    summary: ClassVar[str] = "GOU on dosages by the paper's recipe, same plain network, start around anchors"
+    summary: ClassVar[str] = summary_of(name)
 
     a: float = field(default=0.2, metadata={"help": "Contraction of the leading mode, 0 < a ≤ 1; 1 is isotropic."})
     anchors: int = field(default=16, metadata={"help": "Number of k-means anchors."})
@@ -174,7 +175,7 @@ class IsotropicTuned:
     """This project's model with the isotropic drift M = −½ I and all else equal."""
 
     name: ClassVar[str] = "isotropic-tuned"
-    summary: ClassVar[str] = "genodiff's model with an isotropic drift: same network, base, anchors and budget"
+    summary: ClassVar[str] = summary_of(name)
 
     preset: str = field(default="balanced", metadata={"help": "fast, balanced or best, as for fit."})
     steps: int | None = field(default=None, metadata={"help": "Training steps, instead of the preset's."})

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from data_prep.errors import InputError
 from data_prep.maps import GeneticMap
 from data_prep.variants import VariantTable
+from genodiff.baselines import summary_of
 from genodiff.baselines.people import NewPeople, complete_haplotypes, parts, rows_of
 
 __all__ = ["Hapnest", "LiStephens", "copying_paths", "mutation_age", "segment_paths", "watterson_theta"]
@@ -80,7 +81,7 @@ class LiStephens:
     """
 
     name: ClassVar[str] = "li-stephens"
-    summary: ClassVar[str] = "Mosaic of training haplotypes with switches by genetic distance, as HAPGEN2 makes it."
+    summary: ClassVar[str] = summary_of(name)
 
     ne: float = field(default=11_418.0, metadata={"help": "Effective population size: more means shorter pieces."})
     mutation: bool = field(default=True, metadata={"help": "Copy imperfectly."})
@@ -205,7 +206,7 @@ class Hapnest:
     """
 
     name: ClassVar[str] = "hapnest"
-    summary: ClassVar[str] = "Mosaic whose segments have ages and lengths from the coalescent (HAPNEST)."
+    summary: ClassVar[str] = summary_of(name)
 
     ne: float | None = field(
         default=None,

@@ -9,6 +9,7 @@ import numpy as np
 
 from data_prep.maps import GeneticMap
 from data_prep.variants import VariantTable
+from genodiff.baselines import summary_of
 from genodiff.baselines.people import NewPeople, complete_alleles, complete_haplotypes, label_frequencies, parts
 
 __all__ = ["Bootstrap", "IndependentSites"]
@@ -23,7 +24,7 @@ class IndependentSites:
     """
 
     name: ClassVar[str] = "independent-sites"
-    summary: ClassVar[str] = "Every site on its own, by its frequency within the label: no linkage."
+    summary: ClassVar[str] = summary_of(name)
 
     def generate(
         self,
@@ -54,7 +55,7 @@ class Bootstrap:
     """
 
     name: ClassVar[str] = "bootstrap"
-    summary: ClassVar[str] = "Training people drawn with replacement: everything is right, everybody is a copy."
+    summary: ClassVar[str] = summary_of(name)
 
     def generate(
         self,

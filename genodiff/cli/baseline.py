@@ -35,6 +35,13 @@ class _Baselines(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         return _baseline_command(cmd_name) if cmd_name in self.list_commands(ctx) else None
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        # Click would make every command for its line, and so import every method, torch included.
+        from genodiff.baselines import names, summary_of
+
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary_of(name)) for name in names()])
+
 
 @click.group(cls=_Baselines)
 def baseline() -> None:

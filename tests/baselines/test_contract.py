@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -25,8 +26,8 @@ TABLE = two_labels()
 def test_a_baseline_is_a_dataclass_of_explained_options(name: str) -> None:
     method = baselines.baseline_class(name)
     assert method.name == name
-    assert method.summary
-    assert "\n" not in method.summary
+    assert method.summary == baselines.summary_of(name)
+    assert re.fullmatch(r"\S.{20,100}\.", method.summary)
     assert dataclasses.is_dataclass(method)
     assert all(field.metadata["help"] for field in dataclasses.fields(method))
     instance = baselines.baseline(name)
@@ -35,8 +36,11 @@ def test_a_baseline_is_a_dataclass_of_explained_options(name: str) -> None:
             setattr(instance, field.name, None)
 
 
-def test_names_cost_nothing() -> None:
-    code = "import sys, genodiff.baselines as b; b.names(); print(*sorted({m.split('.')[0] for m in sys.modules}))"
+def test_names_and_summaries_cost_nothing() -> None:
+    code = (
+        "import sys, genodiff.baselines as b; [b.summary_of(name) for name in b.names()]; "
+        "print(*sorted({m.split('.')[0] for m in sys.modules}))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert not {"numpy", "torch", "scipy", "pandas"} & set(done.stdout.split())
 
@@ -44,6 +48,8 @@ def test_names_cost_nothing() -> None:
 def test_a_name_that_is_not_known_brings_the_list() -> None:
     with pytest.raises(ValueError, match=r"'gan' is unknown: choose one of independent-sites, .*hapnest"):
         baselines.baseline("gan")
+    with pytest.raises(ValueError, match="'gan' is unknown"):
+        baselines.summary_of("gan")
     with pytest.raises(TypeError):
         baselines.baseline("bootstrap", ne=3)
 
