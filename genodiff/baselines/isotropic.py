@@ -23,6 +23,7 @@ from torch import Tensor
 from data_prep.maps import GeneticMap
 from data_prep.variants import VariantTable
 from genodiff.baselines import summary_of
+from genodiff.baselines.people import sample_names
 from genodiff.core.bases import PCA, shrunk_eigh
 from genodiff.core.denoisers import GaussianMixture, NoiseDenoiser, terminal
 from genodiff.core.losses import VectorProblem
@@ -32,7 +33,7 @@ from genodiff.core.samplers import EulerMaruyama
 from genodiff.core.schedules import LinearRate, uniform_grid
 from genodiff.core.training import TrainingConfig
 from genodiff.core.training import train as fit
-from genodiff.genotypes.config import preset
+from genodiff.genotypes.config import Preset, preset
 from genodiff.genotypes.model import GenotypeModel, resolve_device
 from genodiff.genotypes.units import haplotypes_from
 
@@ -91,7 +92,7 @@ class _Plain:
         x = _dosages(train).to(place)
         drawn = self.draw(x, n, seed=seed, progress=progress)
         dosage = drawn.round().clamp(0, 2).to(torch.int8).cpu().numpy()
-        samples = pd.DataFrame(index=pd.Index([f"BL{i:06d}" for i in range(1, n + 1)], name="sample"))
+        samples = pd.DataFrame(index=sample_names(n))
         unphased = np.zeros(dosage.shape, dtype=bool)
         return VariantTable(haplotypes_from(dosage, ploidy=2), train.sites, samples, unphased, train.header)
 
@@ -177,8 +178,13 @@ class IsotropicTuned:
     name: ClassVar[str] = "isotropic-tuned"
     summary: ClassVar[str] = summary_of(name)
 
-    preset: str = field(default="balanced", metadata={"help": "fast, balanced or best, as for fit."})
+    preset: Preset = field(default="balanced", metadata={"help": "Length of training, as for fit."})
     steps: int | None = field(default=None, metadata={"help": "Training steps, instead of the preset's."})
+
+    def __post_init__(self) -> None:
+        preset(self.preset)  # raises for a name that is not known, before any data is read
+        if self.steps is not None and self.steps < 0:
+            raise ValueError(f"steps must not be negative, got {self.steps}")
 
     def generate(
         self,
@@ -195,4 +201,5 @@ class IsotropicTuned:
         if self.steps is not None:
             config = replace(config, passes=None, training=replace(config.training, steps=self.steps))
         model = GenotypeModel(config).fit(train, seed=seed, device=device, progress=progress)
-        return model.sample(n, seed=seed, progress=progress)
+        made = model.sample(n, seed=seed, progress=progress)
+        return replace(made, samples=made.samples.set_axis(sample_names(n), axis=0))

@@ -11,10 +11,25 @@ from numpy.typing import NDArray
 
 from data_prep.variants import VariantTable
 
-__all__ = ["Group", "NewPeople", "complete_alleles", "complete_haplotypes", "label_frequencies", "parts", "rows_of"]
+__all__ = [
+    "Group",
+    "NewPeople",
+    "complete_alleles",
+    "complete_haplotypes",
+    "label_frequencies",
+    "parts",
+    "rows_of",
+    "sample_names",
+]
 
 _CELLS = 1 << 22
 """Rows × sites that are worked on at a time: some 32 MB of float64."""
+
+
+def sample_names(count: int) -> pd.Index:
+    """BL000001 …: the names of people made by a baseline, all of one width."""
+    width = max(6, len(str(count)))
+    return pd.Index([f"BL{i:0{width}d}" for i in range(1, count + 1)], name="sample")
 
 
 @dataclass(frozen=True)
@@ -78,9 +93,7 @@ class NewPeople:
             haplotypes: alleles (n, sites, 2), complete.
             phased: whether the order of the two alleles of a call has a meaning; if not, a heterozygote becomes 0/1.
         """
-        count = len(haplotypes)
-        width = max(6, len(str(count)))
-        samples = pd.DataFrame(index=pd.Index([f"BL{i:0{width}d}" for i in range(1, count + 1)], name="sample"))
+        samples = pd.DataFrame(index=sample_names(len(haplotypes)))
         if self.labels is not None:
             samples["label"] = self.labels.astype(object)
         if not phased:

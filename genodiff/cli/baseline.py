@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import click
 
@@ -53,11 +54,15 @@ def baseline() -> None:
     """
 
 
+def _kind(hint: Any) -> Any:
+    """The type of an option by that of its field: ``X`` for ``X | None``, a choice for a ``Literal``."""
+    if get_origin(hint) is Literal:
+        return click.Choice(get_args(hint))
+    return next((a for a in get_args(hint) if a is not type(None)), hint)
+
+
 def _baseline_command(name: str) -> click.Command:
     """Reads as ``fit`` does and writes as ``sample`` does; the fields of the method are further options."""
-    from dataclasses import fields
-    from typing import get_args, get_type_hints
-
     from genodiff.baselines import baseline_class
 
     method = baseline_class(name)
@@ -65,7 +70,7 @@ def _baseline_command(name: str) -> click.Command:
     own = {field.name: field for field in fields(method)}  # type: ignore[arg-type]
 
     def option(key: str) -> Callable[[F], F]:
-        kind = next((a for a in get_args(hints[key]) if a is not type(None)), hints[key])
+        kind = _kind(hints[key])
         flag = "--" + key.replace("_", "-")
         return click.option(
             f"{flag}/--no-{flag[2:]}" if kind is bool else flag, key, type=kind,

@@ -77,6 +77,22 @@ def test_bad_input_is_one_line(tmp_path: Path) -> None:
     assert (tmp_path / "s.vcf").read_text() == "mine"
 
 
+def test_presets_are_a_choice(tmp_path: Path) -> None:
+    """An unknown one is refused before anything is read: the file is not even there."""
+    assert "--preset [fast|balanced|best]" in succeed("baseline", "isotropic-tuned", "--help")
+    arguments = (tmp_path / "no.vcf", "-o", tmp_path / "s.vcf", "--preset", "slow", *QUIETLY)
+    result = run("baseline", "isotropic-tuned", *arguments)
+    assert result.exit_code == 2
+    assert "--preset" in result.stderr
+    assert "'fast', 'balanced', 'best'" in result.stderr
+    assert "no.vcf" not in result.stderr
+
+
+def test_a_number_of_steps_below_zero_is_refused_before_reading(tmp_path: Path) -> None:
+    arguments = (tmp_path / "no.vcf", "-o", tmp_path / "s.vcf", "--steps", "-1", *QUIETLY)
+    refused(tmp_path, "baseline", "isotropic-tuned", *arguments, words=("isotropic-tuned: steps must not be negative",))
+
+
 def test_a_baseline_that_is_not_known_is_refused() -> None:
     result = run("baseline", "gan", "x.vcf")
     assert result.exit_code == 2

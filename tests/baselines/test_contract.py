@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from data_prep.errors import InputError
 from data_prep.variants import VariantTable
 from genodiff import baselines
-from genodiff.baselines.people import NewPeople, complete_haplotypes, parts
+from genodiff.baselines.people import NewPeople, complete_haplotypes, parts, sample_names
 from tests.baselines.tables import MOSAICS, PLAIN, two_labels, unphased, with_gaps
 from tests.commands import ROOT
 from tests.genotypes.tables import table_of
@@ -73,6 +74,22 @@ def test_the_table_is_complete_and_at_the_sites_of_the_input(
     assert counts["B"] in (8, 9)
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("isotropic-paper", {"steps": 2, "width": 8, "depth": 1, "sampling_steps": 2}),
+        ("isotropic-tuned", {"preset": "fast"}),
+    ],
+)
+def test_people_of_networks_are_named_alike(name: str, options: dict[str, Any], tiny: None) -> None:
+    made = baselines.generate(name, TABLE, 25, seed=4, device="cpu", **options)
+    assert made.samples.index.equals(sample_names(25))
+    assert made.samples.index.name == "sample"
+    assert list(made.samples.index[[0, -1]]) == ["BL000001", "BL000025"]
+    assert made.sites.equals(TABLE.sites)
+    assert made.header == TABLE.header
+
+
 @pytest.mark.parametrize("name", PLAIN)
 def test_equal_seeds_give_equal_people(name: str) -> None:
     first, second, other = (baselines.generate(name, TABLE, 30, seed=s) for s in (7, 7, 8))
@@ -124,9 +141,11 @@ def test_one_person_at_one_site_will_do(name: str) -> None:
         ("hapnest", {"ne": 0.0}),
         ("hapnest", {"rho": float("inf")}),
         ("gaussian-copula", {"max_sites": 0}),
+        ("isotropic-tuned", {"preset": "slow"}),
+        ("isotropic-tuned", {"steps": -1}),
     ],
 )
-def test_options_outside_their_domain_are_named(name: str, options: dict[str, float]) -> None:
+def test_options_outside_their_domain_are_named(name: str, options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         baselines.baseline(name, **options)
 
