@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 
 import numpy as np
 import pandas as pd
@@ -54,6 +55,11 @@ def _coefficients(process: LinearDiffusion, times: Sequence[float] | Array) -> t
         process.mean_coefficient(t).double().numpy(),
         process.variance(t).double().numpy(),
     )
+
+
+def _modal(process: LinearDiffusion, vectors: torch.Tensor) -> Array:
+    """Modal coordinates in float64; a module that is made double stays so, hence the copy."""
+    return deepcopy(process.basis).double().analysis(vectors).numpy()
 
 
 def separation(process: LinearDiffusion, difference: Array, times: Sequence[float] | Array) -> Array:
@@ -116,7 +122,7 @@ def group_signal(
     Returns:
         time, pair, auc, ratio: the variance between the two groups over that of the noise, both summed over modes.
     """
-    z = process.basis.double().analysis(torch.from_numpy(np.asarray(rows)) - process.mean.double()).numpy()
+    z = _modal(process, torch.from_numpy(np.asarray(rows, dtype=np.float64)) - process.mean.double())
     names, index = np.unique(labels, return_inverse=True)
     count = np.bincount(index)
     means = np.stack([z[index == k].mean(0) for k in range(len(names))])
@@ -128,7 +134,7 @@ def group_signal(
             alpha2 = (means[i] - means[j]) ** 2 - within * (1 / count[i] + 1 / count[j])
             d2 = np.sum(m**2 * alpha2 / (m**2 * within + s2), axis=1).clip(0)
             between = (m**2 @ alpha2).clip(0) / 4  # of two groups of equal size
-            with np.errstate(divide="ignore"):
+            with np.errstate(divide="ignore", invalid="ignore"):  # there is no noise at t = 0
                 ratio = between / s2.sum(1)
             for t, d, r in zip(times, np.sqrt(d2), ratio, strict=True):
                 out.append(
@@ -169,7 +175,7 @@ def correlation_change(process: LinearDiffusion, spectrum: Array, times: Sequenc
         what independence would give; signal, the same for the transported covariance plus noise made equal on all
         coordinates, Q diag(m² λ) Qᵀ + mean(s²) I: correlations that the noise brings along do not count.
     """
-    q = process.basis.double().matrix().numpy()
+    q = deepcopy(process.basis).double().matrix().numpy()
     start = _correlation((q * spectrum) @ q.T)
     size = np.linalg.norm(start - np.eye(len(start)))
     m, s2 = _coefficients(process, times)

@@ -82,7 +82,7 @@ def draw_separation(
         paths = simulate(process, rows, times)
         measured = [np.linalg.norm(x[component == 1].mean(0) - x[component == 0].mean(0)) for x in paths]
         difference = torch.from_numpy(rows[component == 1].mean(0) - rows[component == 0].mean(0))
-        modal = process.basis.double().analysis(difference).numpy()
+        modal = process.basis.analysis(difference.to(process.mean)).double().numpy()
         axes.plot(fine, separation(process, modal, fine), color=colour, label=f"{name}, Theorem 2")
         axes.plot(times, measured, "o", ms=5, color=colour, mfc="white", label=f"{name}, simulated")
     axes.set(xlabel="time t", ylabel="‖Δ(t)‖", title="Distance of the group means", ylim=(0, None))

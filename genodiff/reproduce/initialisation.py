@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -154,8 +155,8 @@ class _Forward:
 
     def __init__(self, process: LinearDiffusion, rows: Array, *, modes: int | None) -> None:
         self.process = process
-        self.centre = process.mean.double().cpu()
-        z = process.basis.double().analysis(torch.from_numpy(rows) - self.centre).numpy()
+        self.centre = process.mean
+        z = process.basis.analysis(torch.from_numpy(rows) - self.centre).numpy()
         self.z = z
         self.cov = np.cov(z, rowvar=False, bias=True).reshape(z.shape[1], z.shape[1])
         order = np.argsort(-self.cov.diagonal(), kind="stable")
@@ -214,7 +215,7 @@ def initialisation_error(
         for laws that are products over modes); bound_matrix and bound_scalar (eq. (14)); modes, samples.
     """
     process = type(process)(
-        process.basis.double().cpu(), mean=process.mean.double().cpu(), rates=process.rates.double().cpu(),
+        deepcopy(process.basis).double().cpu(), mean=process.mean.double().cpu(), rates=process.rates.double().cpu(),
         beta=process.beta, horizon=process.horizon, clock=process.clock,
     )  # fmt: skip
     forward = _Forward(process, data, modes=modes)

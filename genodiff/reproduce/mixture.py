@@ -114,7 +114,7 @@ def methods(data: Data, *, budget: Budget, seed: int, progress: bool) -> Iterato
 
 
 def run(
-    plane: Plane, *, seeds: int, budget: Budget, progress: bool, device: str, n: int = POINTS
+    plane: Plane, *, seeds: int, budget: Budget, progress: bool, device: str, n: int
 ) -> tuple[Results, dict[str, Array], Array]:
     """All methods over seeds 1, 2, …: the results, the points of the first seed and its training points."""
     results, shown, first = Results(), {}, np.empty((0, 2))
@@ -245,7 +245,7 @@ def reproduce(
     device: str,
     plane: Plane | None = None,
     sizes: Budget | None = None,
-    n: int = POINTS,
+    n: int | None = None,
 ) -> Path:
     """Writes the page ``gou-mixture.md`` with its figures and tables.
 
@@ -257,13 +257,13 @@ def reproduce(
         device: of torch.
         plane: the two groups; centres ±6 and sd 0.5 if ``None``.
         sizes: replaces the lengths of the budget.
-        n: number of training points.
+        n: number of training points; 2,000 if ``None``.
 
     Returns:
         path of the page.
     """
     began = time.monotonic()
-    plane, lengths = plane or Plane(), sizes or BUDGETS[budget]
+    plane, lengths, n = plane or Plane(), sizes or BUDGETS[budget], n or POINTS
     count = seeds or {"quick": 2, "full": 5}[budget]
     results, shown, train = run(plane, seeds=count, budget=lengths, progress=progress, device=device, n=n)
 
