@@ -14,7 +14,7 @@ import pytest
 
 from genodiff import __version__, baselines
 from genodiff.cli import main
-from tests.commands import ROOT, People, assert_refusal, run, shell, succeed, tree
+from tests.commands import ROOT, People, assert_refusal, refused, run, shell, succeed, tree
 
 HEAVY = {"torch", "numpy", "pandas", "scipy", "sklearn", "matplotlib", "cyvcf2", "pysam"}
 QUIETLY = ("--threads", "1", "--quiet")
@@ -115,18 +115,34 @@ def test_the_list_of_baselines_says_what_each_does() -> None:
         (["simulate", "ld-blocks", "-o", "x.vcf", "--decay", "0"], "--decay"),
         (["simulate", "ld-blocks", "-o", "x.vcf", "--decay", "inf"], "not a finite number"),
         (["frobnicate"], "frobnicate"),
+        (["--frobnicate"], "--frobnicate"),
+        (["fit", "x.vcf", "-o", "m", "--forse"], "--force"),
+        (["fit", "x.vcf", "y.vcf", "-o", "m"], "y.vcf"),
+        (["fit", "x.vcf", "-o"], "-o"),
+        (["simulate", "frobnicate"], "frobnicate"),
+        (["simulate", "ld-blocks", "-o"], "-o"),
+        (["simulate", "ld-blocks"], "--output"),
+        (["baseline", "frobnicate", "x.vcf"], "frobnicate"),
+        (["baseline", "bootstrap", "x.vcf"], "--output"),
+        (["baseline", "li-stephens", "x.vcf", "-o", "y.vcf", "--mutation=1"], "--mutation"),
+        (["reproduce", "gou-mixture", "--budget", "huge"], "'quick', 'full'"),
     ],
     ids=lambda value: " ".join(value)[:50] if isinstance(value, list) else "",
 )
 def test_wrong_options_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str
 ) -> None:
+    """In one line that says where the help is: of the command that was called, as deep as it is known."""
     monkeypatch.chdir(tmp_path)
-    result = run(*arguments)
-    assert result.exit_code == 2
-    assert words in result.stderr
-    assert "Traceback" not in result.stderr
-    assert not tree(tmp_path)
+    line = refused(tmp_path, *arguments, words=(words,))
+    known = max((c for c in commands(main) if c == tuple(arguments[: len(c)])), key=len)
+    assert line.endswith(f" (see {' '.join(('genodiff', *known, '--help'))})")
+
+
+@pytest.mark.parametrize("group", [(), ("simulate",), ("baseline",), ("reproduce",)], ids=" ".join)
+def test_a_group_without_a_command_shows_its_help(group: tuple[str, ...]) -> None:
+    result = run(*group)
+    assert result.output == succeed(*group, "--help")
 
 
 def test_a_defect_is_not_disguised(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

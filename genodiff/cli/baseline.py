@@ -11,6 +11,7 @@ import click
 
 from genodiff.cli.options import (
     PATH,
+    Commands,
     F,
     data_from,
     data_options,
@@ -25,7 +26,7 @@ from genodiff.cli.options import (
 __all__ = ["baseline"]
 
 
-class _Baselines(click.Group):
+class _Baselines(Commands):
     """One command per baseline, made from the fields of its dataclass when it is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
@@ -42,9 +42,22 @@ PATH = click.Path(path_type=Path)
 class Commands(click.Group):
     """Turns errors the user can mend into one line on stderr and exit status 2."""
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.UsageError as error:
+            if parent is not None:  # whose invoke tells it
+                raise
+            _refuse(error, ())
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            # Of a value that is not there click does not say in which command.
+            _refuse(error, (*_path(ctx), ctx.invoked_subcommand or "") if error.ctx is None else _path(error.ctx))
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except KeyboardInterrupt:
@@ -65,9 +78,24 @@ class Commands(click.Group):
         return list(self.commands)
 
 
-def _fail(line: str, *, status: int) -> None:
+def _fail(line: str, *, status: int) -> NoReturn:
     click.echo(f"genodiff: {line}", err=True)
     sys.exit(status)
+
+
+def _path(ctx: click.Context) -> tuple[str, ...]:
+    """The names of a command and of the groups it lies in, without that of the program."""
+    return () if ctx.parent is None else (*_path(ctx.parent), str(ctx.info_name))
+
+
+def _refuse(error: click.UsageError, command: tuple[str, ...]) -> NoReturn:
+    """Says what is wrong with the options of a command in one line, where click takes four."""
+    # A group that is called without a command shows its help; click before 8.2 does so without an error.
+    if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
+        raise error
+    message = " ".join(error.format_message().split()).removesuffix(".")
+    remedy = " ".join(("genodiff", *command, "--help"))
+    _fail(f"{message[:1].lower()}{message[1:]} (see {remedy})", status=2)
 
 
 def stack(*options: Callable[[F], F]) -> Callable[[F], F]:

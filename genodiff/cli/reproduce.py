@@ -8,12 +8,12 @@ from typing import Any
 
 import click
 
-from genodiff.cli.options import PATH, F, device_options, show_bars, stack
+from genodiff.cli.options import PATH, Commands, F, device_options, show_bars, stack
 
 __all__ = ["reproduce"]
 
 
-@click.group()
+@click.group(cls=Commands)
 def reproduce() -> None:
     """Run the experiments of the GOU paper again: tables beside the printed ones, figures, claims.
 

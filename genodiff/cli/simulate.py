@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from genodiff.cli.options import PATH, Range, seed_option
+from genodiff.cli.options import PATH, Commands, Range, seed_option
 
 __all__ = ["simulate"]
 
 
-@click.group()
+@click.group(cls=Commands)
 def simulate() -> None:
     """Simulate genotypes with known truth."""
 
