@@ -167,7 +167,8 @@ def test_bad_input_in_a_process_of_its_own(tmp_path: Path) -> None:
     cases = {"none.vcf": "does not exist", "words.vcf": "not a VCF", "cut.vcf.gz": "truncated", "bad.vcf.gz": "corrupt"}
     running = {
         name: subprocess.Popen(
-            [sys.executable, "-m", "genodiff", "fit", tmp_path / name, "-o", tmp_path / "model"],
+            # An output each: they run at the same time, and a second run into one folder is refused for that.
+            [sys.executable, "-m", "genodiff", "fit", tmp_path / name, "-o", tmp_path / f"model of {name}"],
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=ROOT,
         )
         for name in cases
