@@ -44,6 +44,7 @@ SHOWN = {
 GROUPS = {
     "Drift": ("drift/", "a is the contraction of the leading mode; a = 1 is isotropic, the default .5"),
     "Modes of the drift": ("basis/", "default: principal components within LD blocks"),
+    "Shrinkage of covariances": ("shrink/", "default: every lag between sites by itself"),
     "Anchors": ("anchors/", "none: one component and noise alone, the start of an isotropic diffusion"),
     "Spread of the start law": ("start/", "default: means of clusters, variance within them"),
     "Base of the denoiser": ("base/", "default: the anchors' Gaussian mixture"),

@@ -139,6 +139,7 @@ class BlockPCA(Basis):
         bounds: Sequence[int],
         *,
         floor: float = 1e-4,
+        ordered: bool = False,
         dtype: torch.dtype = torch.float32,
     ) -> tuple[BlockPCA, Tensor]:
         """Principal axes and shrunk variances of centred data, block by block.
@@ -147,6 +148,7 @@ class BlockPCA(Basis):
             x: centred rows (n, d).
             bounds: block boundaries 0 = b_0 < … < b_B = d.
             floor: smallest variance of a mode, as a share of the mean variance of its block.
+            ordered: see :func:`shrunk_eigh`.
             dtype: type of the basis; the decomposition itself is done in float64.
 
         Returns:
@@ -156,7 +158,7 @@ class BlockPCA(Basis):
             raise ValueError(f"bounds must run from 0 to {x.shape[1]}, got {bounds[0]} to {bounds[-1]}")
         vectors, spectra = [], []
         for lo, hi in itertools.pairwise(bounds):
-            variance, q = shrunk_eigh(x[:, lo:hi], floor=floor)
+            variance, q = shrunk_eigh(x[:, lo:hi], floor=floor, ordered=ordered)
             vectors.append(q.to(dtype))
             spectra.append(variance)
         return BlockPCA(vectors), torch.cat(spectra)
@@ -169,31 +171,70 @@ class PCA(BlockPCA):
         super().__init__([q])
 
 
-def shrunk_eigh(x: Tensor, *, floor: float = 1e-4) -> tuple[Tensor, Tensor]:
-    """Eigen-decomposition of the Ledoit–Wolf covariance of centred rows.
+def shrunk_eigh(x: Tensor, *, floor: float = 1e-4, ordered: bool = False) -> tuple[Tensor, Tensor]:
+    """Eigen-decomposition of a shrunk covariance of centred rows, well posed for n < d.
 
     The sample covariance S is shrunk towards (tr S / d) I by the intensity that minimises the expected Frobenius loss
-    (Ledoit & Wolf 2004), which leaves the eigenvectors as they are and keeps n < d well posed.
+    (Ledoit & Wolf 2004), which leaves the eigenvectors as they are. That intensity is one for all pairs: where
+    coordinates lie along a line and correlation fades with distance, it takes as much from near pairs, which are
+    certain, as from distant ones, which are noise. ``ordered`` gives every lag its own intensity instead: a sample
+    correlation r has E r² = ρ² + 1/n, nearly, so the factor of least squared loss for pairs at a lag is
+    1 − 1/(n · mean r²).
 
     Args:
         x: centred rows (n, d), n ≥ 2.
         floor: smallest eigenvalue, as a share of the mean eigenvalue.
+        ordered: coordinates lie along a line.
 
     Returns:
         eigenvalues (d,) descending and eigenvectors (d, d) in columns, both float64.
     """
     x = x.to(torch.float64)
-    n, d = x.shape
+    n = len(x)
     if n < 2:
         raise ValueError(f"a covariance needs at least 2 rows, got {n}")
     s = x.T @ x / n
+    mean_variance = s.diagonal().mean()
+    if ordered:
+        s = s * _by_lag(s, n)
+        shrink = torch.zeros((), dtype=torch.float64)
+    else:
+        shrink = _ledoit_wolf(x, s)
+    variance, q = torch.linalg.eigh(s)
+    variance = (1 - shrink) * variance + shrink * mean_variance
+    variance = variance.clamp_min(floor * float(mean_variance.clamp_min(1e-12)))
+    return variance.flip(0), q.flip(1)
+
+
+def _ledoit_wolf(x: Tensor, s: Tensor) -> Tensor:
+    """The share of the scaled identity in the shrunk covariance, in [0, 1]."""
+    n, d = x.shape
     mean_variance = s.diagonal().mean()
     # ‖S − mI‖² (per dimension) is the spread of the spectrum; its noisy part is the sampling error of S.
     spread = (s.square().sum() / d - mean_variance**2).clamp_min(0.0)
     row_norm4 = x.square().sum(1).square().sum() / n
     noise = ((row_norm4 - s.square().sum()) / (n * d)).clamp_min(0.0)
-    shrink = (noise / spread).clamp(0.0, 1.0) if spread > 0 else torch.ones((), dtype=torch.float64)
-    variance, q = torch.linalg.eigh(s)
-    variance = (1 - shrink) * variance + shrink * mean_variance
-    variance = variance.clamp_min(floor * float(mean_variance.clamp_min(1e-12)))
-    return variance.flip(0), q.flip(1)
+    return (noise / spread).clamp(0.0, 1.0) if spread > 0 else torch.ones((), dtype=torch.float64)
+
+
+_LAGS_AVERAGED = 5
+_LEAST_KEPT = 0.1
+
+
+def _by_lag(s: Tensor, n: int) -> Tensor:
+    """Factors (d, d) that depend on the distance of two coordinates alone and never rise with it."""
+    d = len(s)
+    sd = s.diagonal().clamp_min(1e-12).sqrt()
+    squared = (s / sd / sd.unsqueeze(1)).square()
+    lag = (torch.arange(d).unsqueeze(1) - torch.arange(d)).abs()
+    total = torch.zeros(d, dtype=s.dtype).index_add_(0, lag.flatten(), squared.flatten())
+    pairs = torch.bincount(lag.flatten(), minlength=d)
+    # Few pairs are as far apart as the block is long: neighbouring lags are averaged, and the factor cannot recover.
+    window = torch.ones(1, 1, _LAGS_AVERAGED, dtype=s.dtype)
+    half = _LAGS_AVERAGED // 2
+    smooth = [torch.nn.functional.conv1d(v.view(1, 1, -1), window, padding=half).flatten()
+              for v in (total[1:], pairs[1:].to(s.dtype))]  # fmt: skip
+    mean = smooth[0] / smooth[1].clamp_min(1.0)
+    kept = (1 - 1 / (n * mean.clamp_min(1e-12))).clamp(0.0, 1.0)
+    kept = torch.where(kept < _LEAST_KEPT, 0.0, kept).cummin(0).values if d > 1 else kept
+    return torch.cat([torch.ones(1, dtype=s.dtype), kept])[lag]

@@ -13,7 +13,9 @@ _FREQUENCIES = 16
 class MLP(nn.Module):
     """A residual multilayer perceptron of a vector and a noise level.
 
-    The noise level enters every layer through sines and cosines of its logarithm. The last layer starts at zero.
+    The noise level enters every layer through sines and cosines of its logarithm. Its input reaches the output directly
+    too, scaled per coordinate by a function of the noise level: at high noise the answer is next to the input, and a
+    network narrower than the vector could not pass it on. The last layers start at zero.
 
     Args:
         dim: length d of the vector.
@@ -31,8 +33,10 @@ class MLP(nn.Module):
             for _ in range(depth)
         )
         self.leave = nn.Linear(width, dim)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+        self.past = nn.Linear(width, dim)
+        for last in (self.leave, self.past):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
 
     def forward(self, x: Tensor, log_noise: Tensor) -> Tensor:
         """Maps (B, d) and (B,) log noise-to-signal ratios to (B, d)."""
@@ -41,4 +45,4 @@ class MLP(nn.Module):
         h = self.enter(x)
         for layer in self.layers:
             h = h + layer(h + level)
-        return self.leave(torch.nn.functional.silu(h))
+        return self.leave(torch.nn.functional.silu(h)) + self.past(level) * x

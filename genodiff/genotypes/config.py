@@ -27,6 +27,7 @@ class ModelConfig:
             the square of the sites), or every site a mode of its own.
         base: what the network corrects: the posterior mean under the anchors' Gaussian mixture, under one Gaussian with
             the covariance of the data, or under independent sites (``"none"``).
+        shrink: how sample covariances are shrunk: every lag between sites by itself, or all alike (Ledoit–Wolf).
         block_sites: smallest and largest number of sites in an LD block of the basis.
         scales: tile and halo in sites of the haplotype backgrounds, one pair per scale.
         backgrounds: most backgrounds per tile; with few rows there are fewer, 24 rows each on average.
@@ -52,6 +53,7 @@ class ModelConfig:
     anchor_covariance: Literal["noise", "within", "total"] = "within"
     basis: Literal["blocks", "full", "identity"] = "blocks"
     base: Literal["none", "gaussian", "mixture"] = "mixture"
+    shrink: Literal["lags", "ledoit-wolf"] = "lags"
     block_sites: tuple[int, int] = (96, 384)
     scales: tuple[tuple[int, int], ...] = ((32, 64), (128, 128), (256, 256))
     backgrounds: int = 128

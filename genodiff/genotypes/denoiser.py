@@ -5,10 +5,11 @@ For site j with states g ∈ {0, …, ploidy} the base log odds are
     log π_j(g) + h_j g − ½ P_j g²
 
 where P = diag(N⁻¹) is the precision with which the noisy state sees the site itself, h the matching linear term, and
-π_j the binomial law whose mean is the *cavity* mean: what the Gaussian prior and the noisy states of all other sites
-say about site j. With independent noise the site's own term is the exact likelihood of its noisy value; with structured
-noise it is that likelihood with the other sites held at their posterior mean. A network adds its correction to the log
-odds, starting from zero.
+π_j what the Gaussian prior and the noisy states of all other sites say about site j: of an allele, the Bernoulli law
+with the mean of that *cavity*; of a dosage, the Hardy–Weinberg law reweighted by the evidence of the cavity. With
+independent noise the site's own term is the exact likelihood of its noisy value; with structured noise it is that
+likelihood with the other sites held at their posterior mean. A network adds its correction to the log odds, starting
+from zero.
 """
 
 from __future__ import annotations
@@ -85,17 +86,14 @@ class AlleleDenoiser(Denoiser):
             cavity_precision = (1 / p.variance - p.precision).clamp_min(1e-3 / p.variance)
             cavity = (p.mean / p.variance - h) / cavity_precision / ploidy
             frequency = cavity.clamp(self.least_frequency, 1 - self.least_frequency)
-            prior = torch.logit(frequency)
             own = h - 0.5 * p.precision
-            states = [
-                g * prior + math.log(math.comb(ploidy, g)) + g * h - 0.5 * g * g * p.precision
-                for g in range(1, ploidy + 1)
-            ]
+            others = self._others(cavity, cavity_precision, component, p.responsibility)
+            states = [others[g - 1] + g * h - 0.5 * g * g * p.precision for g in range(1, ploidy + 1)]
             if ploidy == 1:
                 base = states[0]
                 mean = torch.sigmoid(base)
             else:
-                base = torch.stack([torch.zeros_like(prior), *states], dim=-1)
+                base = torch.stack([torch.zeros_like(h), *states], dim=-1)
                 mean = torch.softmax(base, dim=-1) @ torch.arange(3, dtype=base.dtype, device=base.device) / 2
         if self.network is None:
             return base
@@ -122,6 +120,35 @@ class AlleleDenoiser(Denoiser):
             first_tile=self.first_site // self.network.config.tile,
         )
         return base + (correction.squeeze(-1) if ploidy == 1 else F.pad(correction, (1, 0)))
+
+    def _others(
+        self, cavity: Tensor, precision: Tensor, component: Tensor | None, responsibility: Tensor
+    ) -> list[Tensor]:
+        """Log odds of the states 1 … ploidy from all other sites.
+
+        Of one allele they are those of a Bernoulli law with the cavity mean. Of a dosage the Gaussian cavity N(c, v)
+        is wider or narrower than a binomial law: its quotient by the site's own Gaussian prior N(m, V) is the
+        evidence of the others, and the discrete prior it meets is the Hardy–Weinberg law with mean m.
+
+        Args:
+            cavity: mean of the cavity over ploidy, (B, d).
+            precision: of the cavity, 1/v.
+            component: component of each row, if known.
+            responsibility: of the components otherwise.
+        """
+        least, ploidy = self.least_frequency, self.ploidy
+        if ploidy == 1:
+            return [torch.logit(cavity.clamp(least, 1 - least))]
+        prior = self.base.prior
+        mean = prior.means[component] if component is not None else responsibility @ prior.means
+        wide = torch.maximum(self.process.basis.diagonal(prior.modal_variance), 1 / precision)
+        hardy_weinberg = torch.logit((mean / ploidy).clamp(least, 1 - least))
+        c = ploidy * cavity
+        evidence = [0.5 * ((g - mean).square() / wide - (g - c).square() * precision) for g in range(ploidy + 1)]
+        return [
+            g * hardy_weinberg + math.log(math.comb(ploidy, g)) + evidence[g] - evidence[0]
+            for g in range(1, ploidy + 1)
+        ]
 
     def expectation(self, logits: Tensor) -> Tensor:
         """Expected state, (B, d), in [0, ploidy]."""

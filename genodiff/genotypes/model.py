@@ -235,7 +235,7 @@ class GenotypeModel:
             if self.config.basis == "identity":
                 q, spectrum = torch.eye(hi - lo), (x - centre).square().mean(0).clamp_min(1e-6)
             else:
-                basis, spectrum = BlockPCA.from_data(x - centre, [0, hi - lo])
+                basis, spectrum = BlockPCA.from_data(x - centre, [0, hi - lo], ordered=self.config.shrink == "lags")
                 q = basis.blocks()[0]
             blocks.append(q)
             within.append(spectrum)
