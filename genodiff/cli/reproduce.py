@@ -77,15 +77,21 @@ def gou_snps(output: Path, **o: Any) -> None:
 
 
 @reproduce.command("gou-chr22")
-@click.option("--vcf", type=PATH, help="Real genotypes; the embedded example if not given.")
-@click.option("--panel", type=PATH, help="Population labels of the people in --vcf.")
+@click.argument("vcf", type=PATH, required=False)
+@click.option("--panel", type=PATH, help="Population labels; a column split (train, test) says whom to hold out.")
+@click.option("--map", "genetic_map", type=PATH, help="Genetic map (bp to cM), for the mosaic.")
 @_budget_options
-def gou_chr22(output: Path, **o: Any) -> None:
-    """Table 3 and Figure 2: real genotypes of chromosome 22.
+def gou_chr22(vcf: Path | None, output: Path, **o: Any) -> None:
+    """Table 3 and Figure 2: the real genotypes of VCF, for example chromosome 22 of the 1000 Genomes Project.
+
+    Without VCF the simulated people of the embedded example take their place, on a page of another name.
 
     \b
     Examples:
-      genodiff reproduce gou-chr22
-      genodiff reproduce gou-chr22 --vcf chr22.vcf.gz --panel panel.tsv --budget full
+      genodiff reproduce gou-chr22 chr22.vcf.gz --panel panel.tsv
+      genodiff reproduce gou-chr22 chr22.vcf.gz --panel panel.tsv --map chr22.gmap.gz --budget full
     """
-    _reproduced("chr22", output, **o)
+    if vcf is None:
+        click.echo("no VCF was given: simulated people of the embedded example take its place", err=True)
+        o["panel"] = None
+    _reproduced("chr22", output, vcf=vcf, **o)

@@ -44,6 +44,9 @@ __all__ = [
 
 NAME = "gou-chr22"
 
+EXAMPLE = Path(__file__).parents[1] / "data" / "example.vcf.gz"
+"""300 simulated people, embedded."""
+
 METHODS = (
     "isotropic-paper", "gou-paper", "isotropic-tuned", "genodiff", "gaussian-copula", "li-stephens",
     "independent-sites", "bootstrap",
@@ -111,7 +114,7 @@ def _split_column(panel: Path, table: VariantTable) -> NDArray[np.bool_] | None:
 
 
 def people_of(
-    vcf: Path | None, panel: Path | None, *, design: Design, genetic_map: Path | None = None, progress: bool = False
+    vcf: Path, panel: Path | None, *, design: Design, genetic_map: Path | None = None, progress: bool = False
 ) -> People:
     """Reads everybody.
 
@@ -123,13 +126,8 @@ def people_of(
         progress: show a bar.
 
     Raises:
-        InputError: there is no file, or it cannot be used.
+        InputError: a file that cannot be used.
     """
-    if vcf is None:
-        raise InputError(
-            "gou-chr22 needs real genotypes: give --vcf with phased calls of chromosome 22, for example those of the "
-            "1000 Genomes Project"
-        )
     # A missing call has no dosage, and the paper's metrics know none: only sites where everybody is called are drawn.
     table, _ = read_variants(vcf, maf=design.maf, max_missing=0.0, progress=progress)
     train = None
@@ -217,12 +215,12 @@ def _notes(design: Design, *, budget: Budget, mapped: bool) -> list[str]:
     ]  # fmt: skip
 
 
-def _command(vcf: Path, panel: Path | None, genetic_map: Path | None, *, budget: Budget, seeds: int) -> str:
+def _command(vcf: Path, panel: Path | None, genetic_map: Path | None) -> str:
     """The line that makes the page again; files by name, since folders differ from machine to machine."""
-    parts = [f"genodiff reproduce {NAME} --vcf {vcf.name}"]
+    parts = [f"genodiff reproduce {NAME} {vcf.name}"]
     parts += [f"--panel {panel.name}"] if panel is not None else []
     parts += [f"--map {genetic_map.name}"] if genetic_map is not None else []
-    return " ".join([*parts, f"--budget {budget} --seeds {seeds}"])
+    return " ".join(parts)
 
 
 def reproduce(
@@ -243,7 +241,8 @@ def reproduce(
     Args:
         output: folder of the page; what is measured is remembered in its ``.cache``, so that an interrupted run goes
             on when it is started again.
-        vcf: real genotypes of one contig.
+        vcf: real genotypes of one contig; the simulated people of the embedded example if ``None``, which shows how
+            the page is made and says nothing about chromosome 22. Its page has a name of its own.
         panel: labels of the people, and whom to hold out (column ``split``).
         genetic_map: for the methods that use recombination.
         seeds: number of seeds; 2 for quick and 5 for full if ``None``.
@@ -257,12 +256,18 @@ def reproduce(
         path of the page.
 
     Raises:
-        InputError: no genotypes, or such as cannot be used.
+        InputError: genotypes that cannot be used.
     """
     count = seeds or (2 if budget == "quick" else 5)
     design = design or Design()
+    name, title = NAME, "Chromosome 22 (Table 3, Figure 2)"
+    command = f"genodiff reproduce {NAME}"
+    if vcf is None:
+        name, title = f"{NAME}-example", "Table 3 and Figure 2 on simulated people"
+        vcf, panel = EXAMPLE, EXAMPLE.with_name("example.panel.tsv")
+    else:
+        command = _command(vcf, panel, genetic_map)
     people = people_of(vcf, panel, design=design, genetic_map=genetic_map, progress=progress)
-    assert vcf is not None
     cache = Cache(output / ".cache")
     chosen = methods_named(methods, budget=budget, device=device, progress=progress)
     results, seconds = Results(), 0.0
@@ -289,26 +294,26 @@ def reproduce(
             some = np.random.default_rng(seed).permutation(len(train))[:drawn]
             results.add(FLOOR, "test", seed, genotype_errors(train[some], test))
     frame = results.frame()
-    figure = f"{NAME}.covariance.png"
+    figure = f"{name}.covariance.png"
     save_figure(covariance_figure(shown, zoom=design.zoom), output / figure)
-    worst = {name: _cov(frame, name) for name in shown if name in DRAWN}
+    worst = {method: _cov(frame, method) for method in shown if method in DRAWN}
     caption = (
         "Covariances of dosages in site order, held-out people and those drawn by three methods, on one scale. "
         "Frobenius norm of the difference from test: "
-        + ", ".join(f"{name} {value}" for name, value in worst.items())
+        + ", ".join(f"{method} {value}" for method, value in worst.items())
         + f"; floor {_cov(frame, FLOOR)}."
     )
-    claims = claim_figures(first, output, NAME, sites=design.claim_sites, people=design.claim_people)
+    claims = claim_figures(first, output, name, sites=design.claim_sites, people=design.claim_people)
     return write_page(
         output,
-        name=NAME,
-        title="Chromosome 22 (Table 3, Figure 2)",
+        name=name,
+        title=title,
         intro=intro,
         results=results,
         paper=PAPER["Table 3"],
         checks=verdicts(frame, targets(frame)),
         figures=[(figure, caption), *claims],
-        command=_command(vcf, panel, genetic_map, budget=budget, seeds=count),
+        command=f"{command} --budget {budget} --seeds {count}",
         notes=_notes(design, budget=budget, mapped=people.genetic_map is not None),
         seconds=seconds,
     )

@@ -44,11 +44,11 @@ def panel_of(folder: Path, splits: list[str] | None) -> Path:
     return path
 
 
-def test_without_genotypes_the_remedy_is_named() -> None:
-    with pytest.raises(InputError, match="give --vcf") as refusal:
-        chr22.reproduce(Path("never"), vcf=None, panel=None)
-    assert "\n" not in str(refusal.value)
-    assert not Path("never").exists()
+def test_the_embedded_example_is_there_to_stand_in() -> None:
+    assert chr22.EXAMPLE.exists()
+    people = chr22.people_of(chr22.EXAMPLE, chr22.EXAMPLE.with_name("example.panel.tsv"), design=TINY)
+    assert people.table.n_samples == 300
+    assert people.train is None
 
 
 def test_the_panel_says_whom_to_hold_out(tmp_path: Path, vcf: Path) -> None:
@@ -143,7 +143,7 @@ def test_the_page_names_files_without_folders(tmp_path: Path, vcf: Path, monkeyp
     out = tmp_path / "out"
     page = chr22.reproduce(out, vcf=vcf, panel=panel, seeds=2, device="cpu", design=TINY, methods=names)
     text = page.read_text()
-    for word in (*names, chr22.FLOOR, "--vcf people.vcf --panel panel.tsv --budget quick --seeds 2", "0.24"):
+    for word in (*names, chr22.FLOOR, "gou-chr22 people.vcf --panel panel.tsv --budget quick --seeds 2", "0.24"):
         assert word in text
     assert str(tmp_path) not in text
     assert (out / "gou-chr22.covariance.png").stat().st_size < 500_000
