@@ -318,13 +318,13 @@ class ResidualDenoiser(Denoiser):
 
 
 class NoiseDenoiser(Denoiser):
-    """A plain network that predicts the noise, ε̂ = F_θ(x_t − μ, t), without a base: D = (z − s ε̂)/m per mode.
+    """A plain network that predicts the noise, ε̂ = F_θ(z_t, t) in modal coordinates, without a base: D = (z − s ε̂)/m.
 
     This is the parametrisation of Ho et al. 2020, for any linear diffusion; the score is −ε̂/s per mode.
 
     Args:
         process: the forward process.
-        network: maps (B, d) centred states and (B,) log noise ratios to (B, d) modal noise.
+        network: maps (B, d) modal coordinates and (B,) log noise ratios to (B, d) modal noise.
         reference_rate: the contraction rate whose noise ratio is shown to the network as its time.
     """
 
@@ -332,18 +332,20 @@ class NoiseDenoiser(Denoiser):
         super().__init__()
         self.process, self.network, self.reference_rate = process, network, reference_rate
 
-    def noise(self, x_t: Tensor, t: Tensor) -> Tensor:
+    def _noise(self, z: Tensor, t: Tensor) -> Tensor:
         """ε̂ in modal coordinates, (B, d)."""
-        level = self.process.noise_ratio(t, rate=self.reference_rate).log().expand(len(x_t))
-        return self.network(x_t - self.process.mean, level)
+        level = self.process.noise_ratio(t, rate=self.reference_rate).log().expand(len(z))
+        return self.network(z, level)
 
     def forward(self, x_t: Tensor, t: Tensor, **condition: Any) -> Tensor:
         """E[x_0 | x_t], (B, d)."""
         process = self.process
         z = process.basis.analysis(x_t - process.mean)
-        d_z = (z - process.variance(t).sqrt() * self.noise(x_t, t)) / process.mean_coefficient(t)
+        d_z = (z - process.variance(t).sqrt() * self._noise(z, t)) / process.mean_coefficient(t)
         return process.mean + process.basis.synthesis(d_z)
 
     def score(self, x_t: Tensor, t: Tensor, **condition: Any) -> Tensor:
         """−ε̂/s per mode: Tweedie's formula without the detour over D."""
-        return -self.process.basis.synthesis(self.noise(x_t, t) / self.process.variance(t).sqrt())
+        process = self.process
+        z = process.basis.analysis(x_t - process.mean)
+        return -process.basis.synthesis(self._noise(z, t) / process.variance(t).sqrt())

@@ -210,7 +210,7 @@ def _notes(design: Design, *, budget: Budget, mapped: bool) -> list[str]:
         "*isotropic-paper* and *gou-paper* draw real numbers: they are judged after rounding to 0, 1, 2 and as they "
         f"come (“{UNROUNDED.strip(', ')}”).",
         *([] if mapped else ["No genetic map was given: *li-stephens* takes a constant rate of recombination."]),
-        *(["Quick budget: fast preset; the plain networks are hardly trained and say nothing about their method; as "
+        *(["Quick budget: fast preset, a fifth of the training steps of the plain networks; as "
            "many people are drawn as are held out."] if budget == "quick" else []),
     ]  # fmt: skip
 
