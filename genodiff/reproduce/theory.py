@@ -192,9 +192,10 @@ form), and the error at equal total noise-to-signal ratio Σs²/Σm²λ:
 {markdown_table(head, lines)}
 
 The claim holds at equal t. At equal total noise GOU has the smaller error at {better} of these {len(_NOISES)} ratios:
-in the plane all signal lies in one mode, for which a slower drift is the same path at another speed. "A low-dimensional
-problem": of the 20 modes of a block of SNPs GOU has one or two left from t = {span}, but it has fewer than the
-isotropic process at {fewer} of {len(times)} times. Slow modes are added at the end, and none is saved.
+in the plane all signal lies in one mode, for which a slower drift is the same path at another speed, and GOU has a
+larger part of the noise in that mode. "A low-dimensional problem": of the 20 modes of a block of SNPs GOU has one or
+two left from t = {span}, but it has fewer than the isotropic process at {fewer} of {len(times)} times. Slow modes are
+added at the end, and none is saved.
 
 **2. Correlations.** Relative change of the correlation matrix (0 untouched, 1 independent):
 
