@@ -252,7 +252,7 @@ def _notes(plane: Plane, *, n: int, budget: Budget, results: Results) -> list[st
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Layers of 128 units are too small to be shared between cores: with two threads they take longer than with one."""
+    """Layers of 128 units are too small to be shared between cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
