@@ -132,27 +132,27 @@ def sampler_figure(cells: pd.DataFrame) -> Figure:
 
 @styled
 def early_figure(cells: pd.DataFrame) -> Figure:
-    """Errors over start time × steps, GOU beside the isotropic drift."""
+    """Errors against the start, GOU beside the isotropic drift, for rules and numbers of steps."""
     chosen = cells[cells["name"].str.startswith("early/")].copy()
-    parts = chosen["name"].str.extract(r"early/a=(?P<a>[\d.]+)/rho=(?P<rho>[\d.]+)/(?P<steps>\d+)").astype(float)
-    chosen[["a", "rho", "steps"]] = parts
+    pattern = r"early/(?P<rule>[a-z-]+)/a=(?P<a>[\d.]+)/rho=(?P<rho>[\d.]+)/(?P<steps>\d+)"
+    chosen[["rule", "a", "rho", "steps"]] = chosen["name"].str.extract(pattern)
+    for column in ("a", "rho", "steps"):
+        chosen[column] = chosen[column].astype(float)
     chosen.loc[chosen["rho"] == 0, "rho"] = math.inf
-    metrics = ("ld_decay_mae", "c2st_auc", "cov_frobenius")
-    figure, axes = _figure(1, len(metrics), width=11.0, height=3.9)
-    styles = {1.0: (REAL, "isotropic"), 0.2: (SYNTHETIC, "GOU, a = .2")}
-    for ax, metric in zip(np.ravel(axes), metrics, strict=True):
+    figure, axes = _figure(1, 3, width=11.0, height=3.9)
+    drifts = {1.0: (REAL, "isotropic"), 0.2: (SYNTHETIC, "GOU, a = .2")}
+    dashes = {("euler-maruyama", 5.0): (0, (1, 1.5)), ("euler-maruyama", 25.0): (0, (4, 2)),
+              ("ancestral", 5.0): "solid"}  # fmt: skip
+    for ax, metric in zip(np.ravel(axes), ("ld_decay_mae", "c2st_auc", "recall"), strict=True):
         part = chosen[chosen["metric"] == metric]
-        for (a, steps), rows in part.groupby(["a", "steps"]):
-            if steps not in (3, 6, 25):
-                continue
+        for (rule, steps, a), rows in part.groupby(["rule", "steps", "a"]):
+            colour, drift = drifts[a]
             mean = rows.groupby("rho")["value"].mean()
-            x = np.arange(len(mean))
-            colour, name = styles[a]
-            dash = {3: (0, (1, 1.5)), 6: (0, (4, 2)), 25: "solid"}[int(steps)]
-            ax.plot(x, mean.to_numpy(), color=colour, linestyle=dash, marker="o", markersize=3,
-                    label=f"{name}, {int(steps)} steps")  # fmt: skip
+            ax.plot(np.arange(len(mean)), mean.to_numpy(), color=colour, linestyle=dashes[rule, steps], marker="o",
+                    markersize=3, label=f"{drift}, {rule}, {steps:.0f}")  # fmt: skip
         ax.axhline(part["floor"].mean(), color=TRAIN, linewidth=1.0, linestyle=(0, (4, 3)))
-        ax.set_xticks(x, [f"{r:g}" if math.isfinite(r) else "full" for r in mean.index])
+        starts = sorted(part["rho"].unique())
+        ax.set_xticks(np.arange(len(starts)), [f"{r:g}" if math.isfinite(r) else "full" for r in starts])
         ax.set_xlabel("start: noise ratio ρ of the fast modes")
         ax.set_title(SHOWN[metric][0])
     np.ravel(axes)[0].legend(fontsize=7)
@@ -164,17 +164,17 @@ def _early_table(cells: pd.DataFrame) -> str:
     metrics = ["af_mae", "cov_frobenius", "ld_decay_mae", "three_point_r", "pca_w2", "recall", "c2st_auc"]
     rows = []
     for name in sorted(names, key=_early_key):
-        a, rho, steps = name.removeprefix("early/").split("/")
-        partner = name.replace("a=0.2", "a=1")
+        _, rule, a, rho, steps = name.split("/")
         start = rho.removeprefix("rho=")
-        rows.append([a, "full" if start == "0" else start, steps, *(_entry(cells, name, m, partner) for m in metrics)])
-    return markdown_table(["drift", "start ρ", "steps", *(SHOWN[m][0] for m in metrics)], rows)
+        head = [rule, steps, "full" if start == "0" else start, a]
+        rows.append([*head, *(_entry(cells, name, m, name) for m in metrics)])
+    return markdown_table(["rule", "steps", "start ρ", "drift", *(SHOWN[m][0] for m in metrics)], rows)
 
 
-def _early_key(name: str) -> tuple[float, float, float]:
-    a, rho, steps = name.removeprefix("early/").split("/")
+def _early_key(name: str) -> tuple[str, float, float, float]:
+    _, rule, a, rho, steps = name.split("/")
     start = float(rho.removeprefix("rho=")) or math.inf
-    return (start, float(steps), -float(a.removeprefix("a=")))
+    return (rule, float(steps), start, -float(a.removeprefix("a=")))
 
 
 def _people_table(cells: pd.DataFrame) -> str:
@@ -244,11 +244,11 @@ def main(runs: Path, *, output: Path, command: str) -> None:
         rows = [[n.removeprefix("sampler/"), *(_entry(cells, n, m, "sampler/ancestral/25") for m in metrics),
                  _entry(cells, n, "sample_seconds", n)] for n in names]  # fmt: skip
         header = ["sampler/steps", *(SHOWN[m][0] for m in metrics), "sample, s"]
-        text.write(markdown_table(header, rows) + "\n\nMarks compare with `ancestral/25`; dashed lines are floors.\n\n")
+        text.write(markdown_table(header, rows) + "\n\nOne seed; dashed lines are floors.\n\n")
     if cells["name"].str.startswith("early/").any():
         save_figure(early_figure(cells), output / "ablations" / "early.png")
         text.write("## Start time and steps\n\n![Errors against the start](ablations/early.png)\n\n")
-        text.write(_early_table(cells) + "\n\nMarks compare GOU with the isotropic drift in the same cell.\n\n")
+        text.write(_early_table(cells) + "\n\nOne seed.\n\n")
     if cells["name"].str.startswith("people/").any():
         text.write(
             "## Number of people\n\n" + _people_table(cells) + "\n\nMarks compare GOU with the isotropic drift.\n"

@@ -128,7 +128,7 @@ def _adversarial_metrics(comparison: Comparison, distance: GroupDistances) -> li
     n_real = min(n, (t + r) // 2)
     n_real_leak = min(n_leak, (t + r) // 2)
     real = [distance.mean_accuracy(("tr", "tr"), k, generator).mean for k in (n_real, n_real_leak)]
-    half = t // 2
+    half = min(t // 2, r)
     unseen = distance.mean_accuracy(("t", "t"), half, generator).mean if half > 1 else float("nan")
     seen = distance.mean_accuracy(("r", "t"), half, generator).mean if half > 1 else float("nan")
 

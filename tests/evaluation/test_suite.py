@@ -201,3 +201,11 @@ def test_progress_bar_goes_to_standard_error(trio: Trio, capsys: pytest.CaptureF
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "evaluate" in captured.err
+
+
+@pytest.mark.parametrize(("train", "holdout", "synthetic"), [(10, 40, 60), (60, 6, 60), (60, 40, 5), (4, 40, 4)])
+def test_groups_of_any_size_can_be_compared(trio: Trio, train: int, holdout: int, synthetic: int) -> None:
+    sizes = {"train": train, "holdout": holdout, "synthetic": synthetic}
+    few = {name: trio[name].select(samples=np.arange(0, trio[name].n_samples)[::-1][:n]) for name, n in sizes.items()}
+    found = run(few["synthetic"], few)
+    assert found.metric("privacy_loss_matched")["value"] == pytest.approx(0, abs=1)
