@@ -24,11 +24,11 @@ from data_prep.maps import GeneticMap
 from data_prep.variants import VariantTable
 from genodiff.baselines import summary_of
 from genodiff.baselines.people import sample_names
-from genodiff.core.bases import PCA, shrunk_eigh
+from genodiff.core.bases import Identity, shrunk_eigh
 from genodiff.core.denoisers import GaussianMixture, NoiseDenoiser, terminal
 from genodiff.core.losses import VectorProblem
 from genodiff.core.networks import MLP
-from genodiff.core.processes import LinearDiffusion, gou_rates, variance_preserving
+from genodiff.core.processes import LinearDiffusion, gou_rates
 from genodiff.core.samplers import EulerMaruyama
 from genodiff.core.schedules import LinearRate, uniform_grid
 from genodiff.core.training import TrainingConfig
@@ -52,6 +52,29 @@ def _dosages(table: VariantTable) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Modes:
+    """Centre, modes and contraction rates of a drift.
+
+    Attributes:
+        mean: μ, (d,).
+        q: orthonormal modes in columns, (d, d); the coordinates themselves if ``None``.
+        rates: c ≤ 0 per mode, (d,).
+    """
+
+    mean: Tensor
+    q: Tensor | None
+    rates: Tensor
+
+    def analysis(self, x: Tensor) -> Tensor:
+        """Modal coordinates (n, d)."""
+        return x - self.mean if self.q is None else (x - self.mean) @ self.q
+
+    def synthesis(self, z: Tensor) -> Tensor:
+        """The vectors with these modal coordinates, (n, d)."""
+        return self.mean + (z if self.q is None else z @ self.q.T)
+
+
+@dataclass(frozen=True)
 class _Plain:
     """What the two published recipes share: a plain network, its training, and Euler–Maruyama."""
 
@@ -61,11 +84,11 @@ class _Plain:
     depth: int = field(default=3, metadata={"help": "Residual layers of the network."})
     sampling_steps: int = field(default=200, metadata={"help": "Steps of Euler–Maruyama."})
 
-    def _process(self, x: Tensor) -> LinearDiffusion:
+    def _modes(self, x: Tensor) -> Modes:
         raise NotImplementedError
 
-    def _start(self, process: LinearDiffusion, x: Tensor, *, seed: int) -> GaussianMixture | None:
-        """The law to start from; a standard normal if ``None``."""
+    def _start(self, process: LinearDiffusion, z: Tensor, *, seed: int) -> GaussianMixture | None:
+        """The law to start from, in modal coordinates; a standard normal if ``None``."""
         raise NotImplementedError
 
     def generate(
@@ -98,19 +121,26 @@ class _Plain:
 
     def draw(self, x: Tensor, n: int, *, seed: int, progress: bool = False) -> Tensor:
         """Learns from vectors (people, d) and draws n new ones, (n, d), on the device of ``x``."""
+        modes = self._modes(x)
+        z = modes.analysis(x)
+        # White noise looks the same in every orthonormal basis: in modal coordinates the process is diagonal for good,
+        # and the data are turned once instead of at every step.
+        process = LinearDiffusion(
+            Identity(z.shape[1]), mean=torch.zeros(z.shape[1]), rates=modes.rates.cpu(), horizon=1.0, clock=LinearRate()
+        ).to(x.device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            process = self._process(x).to(x.device)
-            denoiser = NoiseDenoiser(process, MLP(process.dim, width=self.width, depth=self.depth)).to(x.device)
+            network = MLP(process.dim, width=self.width, depth=self.depth)
+        denoiser = NoiseDenoiser(process, network).to(x.device)
         grid = uniform_grid(process.horizon, self.sampling_steps, last=_LAST_TIME * process.horizon)
-        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed)).to(x.device)
-        held = max(1, len(x) // 10)
-        problem = VectorProblem(denoiser, x[order[held:]], x[order[:held]], grid=grid, batch=self.batch, seed=seed)
+        order = torch.randperm(len(z), generator=torch.Generator().manual_seed(seed)).to(x.device)
+        held = max(1, len(z) // 10)
+        problem = VectorProblem(denoiser, z[order[held:]], z[order[:held]], grid=grid, batch=self.batch, seed=seed)
         config = TrainingConfig(steps=self.steps, batch=self.batch, learning_rate=1e-3, patience=100)
         fit(denoiser, problem, config, seed=seed, progress=progress)
         denoiser.eval()
         generator = torch.Generator(x.device).manual_seed(seed)
-        start = self._start(process, x, seed=seed)
+        start = self._start(process, z, seed=seed)
         parts = []
         for at in range(0, n, _SAMPLE_ROWS):
             rows = min(_SAMPLE_ROWS, n - at)
@@ -119,7 +149,7 @@ class _Plain:
             else:
                 first, _ = start.sample(rows, generator=generator)
             parts.append(EulerMaruyama(denoiser).sample(first, grid, generator=generator))
-        return torch.cat(parts)
+        return modes.synthesis(torch.cat(parts))
 
 
 @dataclass(frozen=True)
@@ -129,10 +159,10 @@ class IsotropicPaper(_Plain):
     name: ClassVar[str] = "isotropic-paper"
     summary: ClassVar[str] = summary_of(name)
 
-    def _process(self, x: Tensor) -> LinearDiffusion:
-        return variance_preserving(x.shape[1], horizon=1.0, clock=LinearRate())
+    def _modes(self, x: Tensor) -> Modes:
+        return Modes(torch.zeros_like(x[0]), None, torch.full_like(x[0], -0.5))
 
-    def _start(self, process: LinearDiffusion, x: Tensor, *, seed: int) -> None:
+    def _start(self, process: LinearDiffusion, z: Tensor, *, seed: int) -> None:
         return None
 
 
@@ -150,24 +180,19 @@ class GouPaper(_Plain):
     a: float = field(default=0.2, metadata={"help": "Contraction of the leading mode, 0 < a ≤ 1; 1 is isotropic."})
     anchors: int = field(default=16, metadata={"help": "Number of k-means anchors."})
 
-    def _process(self, x: Tensor) -> LinearDiffusion:
-        variance, q = shrunk_eigh((x - x.mean(0)).cpu())
-        return LinearDiffusion(
-            PCA(q.float()),
-            mean=x.mean(0).cpu(),
-            rates=gou_rates(variance.float(), a=self.a),
-            horizon=1.0,
-            clock=LinearRate(),
-        )
+    def _modes(self, x: Tensor) -> Modes:
+        mean = x.mean(0)
+        variance, q = shrunk_eigh((x - mean).cpu())
+        return Modes(mean, q.to(x), gou_rates(variance.float(), a=self.a).to(x))
 
-    def _start(self, process: LinearDiffusion, x: Tensor, *, seed: int) -> GaussianMixture:
+    def _start(self, process: LinearDiffusion, z: Tensor, *, seed: int) -> GaussianMixture:
         from sklearn.cluster import KMeans
 
-        clusters = KMeans(min(self.anchors, len(x)), n_init=4, random_state=seed).fit(x.cpu().numpy())
-        points = torch.from_numpy(clusters.cluster_centers_).to(x)
-        member = torch.from_numpy(clusters.labels_.astype(np.int64)).to(x.device)
-        within = process.basis.analysis(x - points[member]).square().mean(0)
-        weights = torch.bincount(member, minlength=len(points)) / len(x)
+        clusters = KMeans(min(self.anchors, len(z)), n_init=4, random_state=seed).fit(z.cpu().numpy())
+        points = torch.from_numpy(clusters.cluster_centers_).to(z)
+        member = torch.from_numpy(clusters.labels_.astype(np.int64)).to(z.device)
+        within = (z - points[member]).square().mean(0)
+        weights = torch.bincount(member, minlength=len(points)) / len(z)
         return terminal(process, weights=weights, anchors=points, spectrum=within)
 
 

@@ -87,7 +87,7 @@ class ModelConfig:
 
 PRESETS: dict[str, ModelConfig] = {
     "fast": ModelConfig(
-        passes=4, least_steps=150, sampling_steps=16, training=TrainingConfig(validate_every=50, warmup=25)
+        passes=4, least_steps=150, sampling_steps=8, training=TrainingConfig(validate_every=50, warmup=25)
     ),
     "balanced": ModelConfig(),
     "best": ModelConfig(passes=48, least_steps=1500, sampling_steps=50),

@@ -51,7 +51,7 @@ NEAR = 0.02
 COPY_HORIZONS = (0.005, 0.0001)
 
 BUDGETS: dict[Length, Budget] = {
-    "quick": Budget(steps=1_000, residual_steps=300, plain_draws=1_000, draws=40_000, base_draws=200_000),
+    "quick": Budget(steps=800, residual_steps=200, plain_draws=1_000, draws=20_000, base_draws=200_000),
     "full": Budget(steps=4_000, residual_steps=4_000, plain_draws=10_000, draws=400_000, base_draws=1_000_000),
 }
 

@@ -273,7 +273,7 @@ def _plain(name: str, *, budget: Budget, device: str, progress: bool) -> Method:
     from genodiff.baselines.isotropic import GouPaper, IsotropicPaper
 
     kind = IsotropicPaper if name == "isotropic-paper" else GouPaper
-    recipe = kind(steps=400, sampling_steps=100) if budget == "quick" else kind()
+    recipe = kind(steps=400, sampling_steps=50) if budget == "quick" else kind()
 
     def fit(problem: Problem, seed: int) -> Drawer:
         import torch
