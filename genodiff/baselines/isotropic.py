@@ -51,27 +51,36 @@ def _dosages(table: VariantTable) -> Tensor:
     return torch.from_numpy(np.where(np.isnan(dosage), np.nanmean(dosage, axis=0), dosage).astype(np.float32))
 
 
+def _scale(x: Tensor) -> Tensor:
+    """Root mean variance of the coordinates, ()."""
+    return x.var(0).mean().sqrt().clamp_min(1e-6)
+
+
 @dataclass(frozen=True)
 class Modes:
-    """Centre, modes and contraction rates of a drift.
+    """Centre, scale, modes and contraction rates of a drift.
 
     Attributes:
         mean: μ, (d,).
+        scale: one number that makes the mean variance of a coordinate 1, as is usual before a diffusion: noise of
+            variance 1 then means the same for every data set.
         q: orthonormal modes in columns, (d, d); the coordinates themselves if ``None``.
         rates: c ≤ 0 per mode, (d,).
     """
 
     mean: Tensor
+    scale: Tensor
     q: Tensor | None
     rates: Tensor
 
     def analysis(self, x: Tensor) -> Tensor:
         """Modal coordinates (n, d)."""
-        return x - self.mean if self.q is None else (x - self.mean) @ self.q
+        y = (x - self.mean) / self.scale
+        return y if self.q is None else y @ self.q
 
     def synthesis(self, z: Tensor) -> Tensor:
         """The vectors with these modal coordinates, (n, d)."""
-        return self.mean + (z if self.q is None else z @ self.q.T)
+        return self.mean + self.scale * (z if self.q is None else z @ self.q.T)
 
 
 @dataclass(frozen=True)
@@ -160,7 +169,7 @@ class IsotropicPaper(_Plain):
     summary: ClassVar[str] = summary_of(name)
 
     def _modes(self, x: Tensor) -> Modes:
-        return Modes(torch.zeros_like(x[0]), None, torch.full_like(x[0], -0.5))
+        return Modes(x.mean(0), _scale(x), None, torch.full_like(x[0], -0.5))
 
     def _start(self, process: LinearDiffusion, z: Tensor, *, seed: int) -> None:
         return None
@@ -183,7 +192,7 @@ class GouPaper(_Plain):
     def _modes(self, x: Tensor) -> Modes:
         mean = x.mean(0)
         variance, q = shrunk_eigh((x - mean).cpu())
-        return Modes(mean, q.to(x), gou_rates(variance.float(), a=self.a).to(x))
+        return Modes(mean, _scale(x), q.to(x), gou_rates(variance.float(), a=self.a).to(x))
 
     def _start(self, process: LinearDiffusion, z: Tensor, *, seed: int) -> GaussianMixture:
         from sklearn.cluster import KMeans
