@@ -223,7 +223,7 @@ def _notes(frame: pd.DataFrame, design: Design, *, many: int, budget: Budget) ->
         "a small reference its own noise keeps even real people a little below 1.",
         f"`{W2_SITES}` is the 2-Wasserstein distance averaged over all SNPs, in place of the first five.",
         *([] if budget == "full" else [
-            "Quick budget: fast preset; the plain networks are hardly trained and say nothing about their method. "
+            "Quick budget: fast preset, a fifth of the training steps of the plain networks. "
             "The table over block sizes, rates and "
             "laws of frequency belongs to `--budget full`.",
         ]),
