@@ -64,6 +64,12 @@ def gou_mixture(output: Path, **o: Any) -> None:
 
 
 @reproduce.command("gou-snps")
+@click.option(
+    "--sensitivity/--no-sensitivity",
+    "sensitive",
+    default=None,
+    help="Also vary block size, decay and law of frequencies; part of the full budget if not said.",
+)
 @_budget_options
 def gou_snps(output: Path, **o: Any) -> None:
     """Table 2: simulated SNPs in LD blocks, 500 people at 1,000 sites.

@@ -242,4 +242,5 @@ def test_the_full_budget_adds_the_table_over_designs(tmp_path: Path) -> None:
     assert list(frame["maf_law"]) == ["uniform", "uniform", "neutral", "neutral"]
     text = (tmp_path / "gou-snps.sensitivity.md").read_text()
     assert "| uniform, 10, 0.2 |" in text
-    assert len(snps.CELLS) == 18
+    assert len(snps.CELLS) == 12
+    assert "preset balanced" in text
