@@ -201,14 +201,16 @@ def _intro(people: People, problem: Problem, design: Design, *, vcf: Path, drawn
 def _notes(design: Design, *, budget: Budget, mapped: bool) -> list[str]:
     return [
         f"*{FLOOR}* puts as many training people in the place of the synthetic ones: what real people attain.",
-        "Errors against train far below those against test mean copying. *bootstrap* copies and is an extreme.",
+        "Frequencies are held to those of the training people while sampling, so that errors of means and W2 lie below "
+        "the floor by design, and 1.15 × the floor asks little of them; it asks more of covariances. *bootstrap* "
+        "copies and is an extreme.",
         f"`{NEAR_LD}` is the slope of correlations on those of the reference over pairs up to {NEAR} sites apart: 1 is "
         "right, less is linkage lost. Frobenius norms over all pairs are mostly sampling error and can hide that; with "
         "a small reference its own noise keeps even real people a little below 1.",
         f"`{W2_SITES}` is the 2-Wasserstein distance averaged over all sites; it is what is judged, since five of "
         f"{design.sites:,} sites say more about which five than about the method.",
         "*isotropic-paper* and *gou-paper* draw real numbers: they are judged after rounding to 0, 1, 2 and as they "
-        f"come (“{UNROUNDED.strip(', ')}”).",
+        f"come (“{UNROUNDED.strip(', ')}”; KL has one bin per genotype in both).",
         *([] if mapped else ["No genetic map was given: *li-stephens* takes a constant rate of recombination."]),
         *(["Quick budget: fast preset, a fifth of the training steps of the plain networks; as "
            "many people are drawn as are held out."] if budget == "quick" else []),

@@ -221,7 +221,8 @@ def _notes(plane: Plane, *, n: int, budget: Budget, results: Results) -> list[st
     **The printed isotropic errors are not those of the isotropic drift.** A plain isotropic DDPM, trained for
     {budget.steps:,} steps, has {trained["sd_error_1"]} for the sd of x₁, {trained["cov_frobenius"]} for the covariance
     and {trained["w2_1"]} for W₂ of x₁, where the paper prints {flat["sd_error_1"]}, {flat["cov_frobenius"]} and
-    {flat["w2_1"]}. Its W₂ is that of shares drawn by chance ({chance} for the law itself).
+    {flat["w2_1"]}. Much of its W₂ is that of shares drawn by chance ({chance} for 2,000 draws of the law itself; 1,000
+    are drawn here).
 
     **Errors of the printed size are what near-copies give.** With every training point an anchor, used once, and T =
     {moved:g}, the errors against the training points are, in the order of the table, {own}; the paper prints
@@ -237,7 +238,9 @@ def _notes(plane: Plane, *, n: int, budget: Budget, results: Results) -> list[st
     model's bias; exact shares, otherwise plain random numbers) and {budget.plain_draws:,} for the {EULER_STEPS}-step
     samplers. Nothing was tuned on test points.
 
-    The mixture base has the mean and covariance of the training points exactly, by construction. The network on top
+    Limits are the printed numbers; where two decimals hide the size of a number (0.00, 0.02), the largest that prints
+    the same. Half of the checks are of the mixture base alone, half of the network on it. The mixture base has the mean
+    and covariance of the training points exactly, by construction. The network on top
     has nothing to add on this data, and what it adds is the noise of its training.
 
     Networks: an MLP of width 128, the same for all methods; {budget.steps:,} steps of 512 points without a base,

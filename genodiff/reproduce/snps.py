@@ -215,7 +215,8 @@ def _notes(frame: pd.DataFrame, design: Design, *, many: int, budget: Budget) ->
         f"*{FLOOR}* puts the people learned from in the place of synthetic people. *bootstrap* copies them and is an "
         "extreme, not a method.",
         "*isotropic-paper* and *gou-paper* draw real numbers: they are judged after rounding to 0, 1, 2 and as they "
-        f"come (“{UNROUNDED.strip(', ')}”). A standard deviation of genotypes cannot exceed 1, so that the printed "
+        f"come (“{UNROUNDED.strip(', ')}”; KL has one bin per genotype in both). A standard deviation of "
+        "genotypes cannot exceed 1, so that the printed "
         "error of 2.68 of the isotropic model must be one of unrounded values.",
         f"`{NEAR_LD}` is the slope of correlations on those of the reference over pairs up to {NEAR} sites apart: 1 is "
         "right, less is linkage lost. Frobenius norms over all pairs are mostly sampling error and can hide that; with "

@@ -203,7 +203,7 @@ added at the end, and none is saved.
 
 The claim holds at equal t and, less, at equal noise. Where noise prevails, most of what is kept is the correlation of
 the noise, which settles at that of −½ β M⁻¹ and knows nothing of the individual: with the noise spread evenly (last
-two columns) the drifts differ by little. All numbers: [{csv}]({csv}).
+two columns) much of the difference is gone, though not all at ratio 1. Further numbers: [{csv}]({csv}).
 """
     return Findings(figures, [("Claims of section 6", text)])
 
