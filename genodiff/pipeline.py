@@ -164,15 +164,14 @@ def fit(data: DataOptions, options: FitOptions, output: Path, *, force: bool, pr
 
 def write_table(table: VariantTable, output: Path, *, force: bool) -> None:
     """Writes a VCF and, where there are labels, the panel beside it."""
-    labelled = table.labels is not None
-    check_vcf_output(output, *([beside(output, ".panel.tsv")] if labelled else []), force=force)
+    check_vcf_output(output, force=force)
 
     def write(path: Path) -> None:
         write_vcf(table, path)
-        if labelled:
+        if table.labels is not None:
             write_panel(table, beside(path, ".panel.tsv"))
 
-    write_together(output, write)
+    write_together(output, write, force=force)
 
 
 def sample(
@@ -181,7 +180,7 @@ def sample(
     """``genodiff sample``: new people from a model folder, with their panel and provenance beside the VCF."""
     from genodiff.genotypes.model import GenotypeModel
 
-    check_vcf_output(output, beside(output, ".panel.tsv"), beside(output, ".provenance.json"), force=force)
+    check_vcf_output(output, force=force)
     _use_threads(threads)
     provenance = Provenance(seed=options.seed, configuration={"model": model, "sample": options})
     loaded = GenotypeModel.load(model, device=_device(device))
@@ -199,7 +198,7 @@ def sample(
                 write_panel(table, beside(path, ".panel.tsv"))
         provenance.write(beside(path, ".provenance.json"))
 
-    write_together(output, write)
+    write_together(output, write, force=force)
     return table
 
 

@@ -18,6 +18,9 @@ __all__ = ["Staging", "beside", "check_vcf_output", "drop_damaged", "stem", "wri
 _OURS = {"provenance.json": lambda facts: "genodiff" in facts, "model.json": lambda facts: "genodiff_version" in facts}
 """What a file of results holds when this program wrote it, by name."""
 
+_COMPANIONS = (".panel.tsv", ".provenance.json")
+"""What the names of the files end in that this program puts beside a VCF."""
+
 _LOCK = "lock"
 """Name of the file in a hidden folder that the run at work holds locked."""
 
@@ -220,8 +223,8 @@ def beside(output: Path, ending: str) -> Path:
     return output.parent / f"{stem(output)}{ending}"
 
 
-def check_vcf_output(output: Path, *companions: Path, force: bool) -> None:
-    """Refuses a destination that would fail or overwrite, before any work is done."""
+def check_vcf_output(output: Path, *, force: bool) -> None:
+    """Refuses a destination that would fail, overwrite or come to lie beside files of another run."""
     try:
         if output.is_dir():
             raise OutputError(
@@ -229,7 +232,7 @@ def check_vcf_output(output: Path, *companions: Path, force: bool) -> None:
             )
         if not stem(output) or not output.name.endswith((".vcf", ".vcf.gz", ".vcf.bgz", ".bcf")):
             raise OutputError(f"{output}: the name must end in .vcf, .vcf.gz or .bcf")
-        for path in (output, *companions):
+        for path in (output, *(beside(output, ending) for ending in _COMPANIONS)):
             if path.exists() and not force:
                 raise OutputError(f"{path} exists: choose another -o, or replace it with --force")
         above = next(folder for folder in output.absolute().parents if folder.exists())
@@ -241,19 +244,32 @@ def check_vcf_output(output: Path, *companions: Path, force: bool) -> None:
         raise OutputError(f"{output}: {above} cannot be written to: choose another -o")
 
 
-def write_together(output: Path, write: Callable[[Path], None]) -> None:
-    """Files beside each other that appear together: ``write`` receives the name of the first in a hidden folder."""
+def write_together(output: Path, write: Callable[[Path], None], *, force: bool) -> None:
+    """A VCF and the files beside it that appear together.
+
+    Args:
+        output: the VCF.
+        write: receives the name of the VCF in a hidden folder, and puts all files there.
+        force: remove the panel and the provenance of an earlier run where this one writes none.
+
+    Raises:
+        OutputError: the files cannot be written.
+    """
     made: list[Path] = []
     hidden: Path | None = None
     try:
         made = _make_folder(output.absolute().parent)
         hidden = Path(tempfile.mkdtemp(dir=output.absolute().parent, prefix=f".{stem(output)}-"))
         write(hidden / output.name)
-        # An index left by another run would be found first.
-        for suffix in (".tbi", ".csi"):
-            output.with_name(output.name + suffix).unlink(missing_ok=True)
-        for path in sorted(hidden.iterdir(), key=lambda path: path.name == output.name):
-            os.replace(path, output.with_name(path.name))
+        written = sorted((path.name for path in hidden.iterdir()), key=lambda name: name == output.name)
+        for name in written:
+            os.replace(hidden / name, output.with_name(name))
+        # An index left by another run would be found first; a panel would be taken for that of the new people.
+        left = [output.with_name(output.name + suffix) for suffix in (".tbi", ".csi")]
+        left += [beside(output, ending) for ending in _COMPANIONS if force]
+        for path in left:
+            if path.name not in written and not path.is_dir():
+                path.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(
             f"{output} cannot be written ({error.strerror}): check the folder and the free space"

@@ -63,7 +63,7 @@ def run(
         place = resolve_device(device)
     except RuntimeError as error:
         raise InputError(f"--device {device}: expected auto, cpu, cuda or mps") from error
-    check_vcf_output(output, beside(output, ".panel.tsv"), beside(output, ".provenance.json"), force=force)
+    check_vcf_output(output, force=force)
     provenance = Provenance(seed=data.seed, configuration={"data": data, "baseline": name, "options": method, "n": n})
     provenance.device = str(place)
     with provenance.stage("read"):
@@ -94,5 +94,5 @@ def run(
                 write_panel(table, beside(path, ".panel.tsv"))
         provenance.write(beside(path, ".provenance.json"))
 
-    write_together(output, write)
+    write_together(output, write, force=force)
     return table, said

@@ -38,6 +38,30 @@ def test_a_baseline_leaves_vcf_index_panel_and_provenance(name: str, tmp_path: P
     assert {"read", "generate", "write"} <= set(facts["seconds"])
 
 
+def test_a_panel_of_the_run_before_goes_with_its_vcf(tmp_path: Path) -> None:
+    vcf, panel, out = PEOPLE.write(tmp_path), PEOPLE.panel(tmp_path), tmp_path / "new"
+    for name in ("s.vcf.gz", "t.vcf.gz"):
+        succeed("baseline", "bootstrap", vcf, "-o", out / name, "--panel", panel, *QUIETLY)
+    (out / "s.vcf.gz.csi").write_text("old")
+    (out / "s.notes.tsv").write_text("mine")
+    others = {"t.vcf.gz", "t.vcf.gz.tbi", "t.panel.tsv", "t.provenance.json", "s.notes.tsv"}
+    plain = ("baseline", "bootstrap", vcf, "-o", out / "s.vcf.gz", "--force", *QUIETLY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("genodiff.baselines.command.write_vcf", _no_space)
+        refused(tmp_path, *plain, words=("s.vcf.gz cannot be written",))
+    succeed(*plain)
+    assert tree(out) == {"s.vcf.gz", "s.vcf.gz.tbi", "s.provenance.json", *others}
+    simulated = ("simulate", "ld-blocks", "--people", "9", "--sites", "20", "-o", out / "s.vcf.gz")
+    (out / "s.vcf.gz").unlink()
+    refused(tmp_path, *simulated, words=("s.provenance.json exists", "--force"))
+    succeed(*simulated, "--force")
+    assert tree(out) == {"s.vcf.gz", "s.vcf.gz.tbi", *others}
+
+
+def _no_space(*_: object, **__: object) -> None:
+    raise OSError(28, "no space left")
+
+
 def test_options_of_the_method_reach_it(tmp_path: Path) -> None:
     vcf = PEOPLE.write(tmp_path)
     map_ = tmp_path / "map.txt"
@@ -90,6 +114,8 @@ def test_presets_are_a_choice(tmp_path: Path) -> None:
 def test_a_number_of_steps_below_zero_is_refused_before_reading(tmp_path: Path) -> None:
     arguments = (tmp_path / "no.vcf", "-o", tmp_path / "s.vcf", "--steps", "-1", *QUIETLY)
     refused(tmp_path, "baseline", "isotropic-tuned", *arguments, words=("isotropic-tuned: steps must not be negative",))
+    arguments = (tmp_path / "no.vcf", "-o", tmp_path / "s.vcf", "--a", "2", *QUIETLY)
+    refused(tmp_path, "baseline", "gou-paper", *arguments, words=("gou-paper: a must lie in (0, 1], got 2.0",))
 
 
 def test_a_baseline_that_is_not_known_is_refused(tmp_path: Path) -> None:
