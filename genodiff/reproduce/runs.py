@@ -46,6 +46,9 @@ NEAR = 10
 UNROUNDED = ", unrounded"
 """What is appended to a method whose real-valued output is judged as it comes."""
 
+_FORMAT = 2
+"""Part of the name of every remembered outcome: raise it when a method or a metric changes."""
+
 Drawer = Callable[[int, int], NDArray[Any]]
 """A fitted method: number of people and seed to dosages (people, sites)."""
 
@@ -68,6 +71,9 @@ class Problem:
         """A hash of everything in it."""
         digest = hashlib.sha256("\n".join(self.train.site_keys).encode())
         digest.update(np.ascontiguousarray(self.train.haplotypes).tobytes())
+        # Alleles without phase are learned from in another way; no mask stands for a phase that is known everywhere.
+        phased = self.train.phased
+        digest.update(b"no mask" if phased is None else b"mask" + np.packbits(phased).tobytes())
         digest.update("\n".join([] if self.train.labels is None else list(self.train.labels)).encode())
         for name, reference in self.references.items():
             digest.update(f"{name} {reference.shape}".encode())
@@ -125,7 +131,7 @@ class Cache:
         self.folder = folder
 
     def _stem(self, name: str, key: Mapping[str, Any]) -> Path:
-        text = json.dumps({"version": __version__, "name": name, **key}, sort_keys=True, default=str)
+        text = json.dumps({"version": __version__, "format": _FORMAT, "name": name, **key}, sort_keys=True, default=str)
         return self.folder / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
 
     def get(self, name: str, key: Mapping[str, Any], *, people: bool) -> Outcome | None:

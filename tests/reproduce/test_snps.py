@@ -127,6 +127,23 @@ def test_an_outcome_is_remembered_and_depends_on_everything(tmp_path: Path) -> N
     assert len(calls) == 5
 
 
+def test_phase_and_format_name_an_outcome_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    method, cache, problem = drawing(copies, calls=calls), Cache(tmp_path), snps.problem_of(TINY, seed=1)
+    shape = problem.train.haplotypes.shape[:2]
+    half = np.arange(shape[0] * shape[1]).reshape(shape) % 2 == 0
+    masks = [None, np.ones(shape, dtype=bool), np.zeros(shape, dtype=bool), half]
+    phases = [replace(problem, train=replace(problem.train, phased=mask)) for mask in masks]
+    assert len({phase.digest() for phase in phases}) == len(masks)
+    assert phases[3].digest() == replace(problem, train=replace(problem.train, phased=half.copy())).digest()
+    for expected in (1, 1):
+        measure(method, problem, seed=1, people=40, cache=cache)
+        assert len(calls) == expected
+    monkeypatch.setattr("genodiff.reproduce.runs._FORMAT", 0)
+    measure(method, problem, seed=1, people=40, cache=cache)
+    assert len(calls) == 2
+
+
 @pytest.mark.parametrize("damage", ["", "{", '{"rows": 3, "seconds": 1}', "[]"])
 def test_a_damaged_memory_is_made_again(tmp_path: Path, damage: str) -> None:
     calls: list[int] = []
