@@ -126,6 +126,8 @@ def test_the_list_of_baselines_says_what_each_does() -> None:
         (["baseline", "bootstrap", "x.vcf"], "--output"),
         (["baseline", "li-stephens", "x.vcf", "-o", "y.vcf", "--mutation=1"], "--mutation"),
         (["reproduce", "gou-mixture", "--budget", "huge"], "'quick', 'full'"),
+        (["reproduce", "gou-chr22", "--panel", "x.tsv"], "--panel needs VCF"),
+        (["reproduce", "gou-chr22", "--map", "x.gmap"], "--map needs VCF"),
     ],
     ids=lambda value: " ".join(value)[:50] if isinstance(value, list) else "",
 )

@@ -98,6 +98,8 @@ def gou_chr22(vcf: Path | None, output: Path, **o: Any) -> None:
       genodiff reproduce gou-chr22 chr22.vcf.gz --panel panel.tsv --map chr22.gmap.gz --budget full
     """
     if vcf is None:
+        for flag, name in (("--panel", "panel"), ("--map", "genetic_map")):
+            if o[name] is not None:
+                raise click.UsageError(f"{flag} needs VCF: without it the embedded example is read as it is")
         click.echo("no VCF was given: simulated people of the embedded example take its place", err=True)
-        o["panel"] = None
     _reproduced("chr22", output, vcf=vcf, **o)
