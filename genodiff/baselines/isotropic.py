@@ -12,6 +12,7 @@ The plain networks know nothing of alleles: their dosages are real numbers that 
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -20,6 +21,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from data_prep.errors import InputError
 from data_prep.maps import GeneticMap
 from data_prep.variants import VariantTable
 from genodiff.baselines import summary_of
@@ -44,9 +46,33 @@ _LAST_TIME = 1e-3
 
 _SAMPLE_ROWS = 2048
 
+_FEWEST_PEOPLE = 10
+"""A tenth of the people, one at least, judges the training and is not learned from."""
+
+
+def _at_least(least: int, **values: int) -> None:
+    for name, value in values.items():
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, got {value}")
+
 
 def _dosages(table: VariantTable) -> Tensor:
-    """Dosages (people, sites) as real numbers, missing calls at the mean of their site."""
+    """Dosages (people, sites) as real numbers, missing calls at the mean of their site.
+
+    Raises:
+        InputError: too few people to learn from, no site, or a site without any call, which has no mean.
+    """
+    if table.n_samples < _FEWEST_PEOPLE:
+        raise InputError(f"{table.n_samples} people are too few to learn from: give at least {_FEWEST_PEOPLE}")
+    if table.n_variants < 1:
+        raise InputError("the table has no sites: relax the filters")
+    silent = np.flatnonzero((table.dosage() < 0).all(axis=0))
+    if len(silent):
+        first = table.sites.iloc[silent[0]]
+        raise InputError(
+            f"{len(silent):,} of {table.n_variants:,} sites have no call at all (first: "
+            f"{first['contig']}:{first['position']}): leave them out with --max-missing"
+        )
     dosage = np.where(table.dosage() < 0, np.nan, table.dosage()).astype(np.float32)
     return torch.from_numpy(np.where(np.isnan(dosage), np.nanmean(dosage, axis=0), dosage).astype(np.float32))
 
@@ -93,6 +119,10 @@ class _Plain:
     depth: int = field(default=3, metadata={"help": "Residual layers of the network."})
     sampling_steps: int = field(default=200, metadata={"help": "Steps of Euler–Maruyama."})
 
+    def __post_init__(self) -> None:
+        _at_least(0, steps=self.steps, depth=self.depth)
+        _at_least(1, batch=self.batch, width=self.width, sampling_steps=self.sampling_steps)
+
     def _modes(self, x: Tensor) -> Modes:
         raise NotImplementedError
 
@@ -119,6 +149,10 @@ class _Plain:
             genetic_map: not used.
             device: auto, cpu, cuda or mps.
             progress: show a bar.
+
+        Raises:
+            InputError: fewer than 10 people, no site, or a site without any call.
+            ValueError: fewer than 1 person asked for.
         """
         place = resolve_device(device)
         x = _dosages(train).to(place)
@@ -130,6 +164,8 @@ class _Plain:
 
     def draw(self, x: Tensor, n: int, *, seed: int, progress: bool = False) -> Tensor:
         """Learns from vectors (people, d) and draws n new ones, (n, d), on the device of ``x``."""
+        if n < 1:
+            raise ValueError(f"at least 1 person must be asked for, got {n}")
         modes = self._modes(x)
         z = modes.analysis(x)
         # White noise looks the same in every orthonormal basis: in modal coordinates the process is diagonal for good,
@@ -189,6 +225,12 @@ class GouPaper(_Plain):
     a: float = field(default=0.2, metadata={"help": "Contraction of the leading mode, 0 < a ≤ 1; 1 is isotropic."})
     anchors: int = field(default=16, metadata={"help": "Number of k-means anchors."})
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.a <= 1:
+            raise ValueError(f"a must lie in (0, 1], got {self.a}")
+        _at_least(1, anchors=self.anchors)
+
     def _modes(self, x: Tensor) -> Modes:
         mean = x.mean(0)
         variance, q = shrunk_eigh((x - mean).cpu())
@@ -196,10 +238,18 @@ class GouPaper(_Plain):
 
     def _start(self, process: LinearDiffusion, z: Tensor, *, seed: int) -> GaussianMixture:
         from sklearn.cluster import KMeans
+        from sklearn.exceptions import ConvergenceWarning
 
-        clusters = KMeans(min(self.anchors, len(z)), n_init=4, random_state=seed).fit(z.cpu().numpy())
-        points = torch.from_numpy(clusters.cluster_centers_).to(z)
-        member = torch.from_numpy(clusters.labels_.astype(np.int64)).to(z.device)
+        rows = z.cpu().numpy()
+        distinct = len(np.unique(rows, axis=0))
+        with warnings.catch_warnings():
+            # Equal people may differ by rounding here: k-means then finds fewer clusters than it is asked for.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            clusters = KMeans(min(self.anchors, distinct), n_init=4, random_state=seed).fit(rows)
+        # An anchor that is nobody's has no weight, which a mixture does not allow.
+        occupied, labels = np.unique(clusters.labels_, return_inverse=True)
+        points = torch.from_numpy(clusters.cluster_centers_[occupied]).to(z)
+        member = torch.from_numpy(labels.astype(np.int64)).to(z.device)
         within = (z - points[member]).square().mean(0)
         weights = torch.bincount(member, minlength=len(points)) / len(z)
         return terminal(process, weights=weights, anchors=points, spectrum=within)

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 from data_prep.errors import InputError
+from genodiff.baselines import generate
 from genodiff.baselines.isotropic import GouPaper, IsotropicPaper, IsotropicTuned, Modes
+from tests.baselines.tables import two_labels
+from tests.genotypes.tables import table_of
+
+TINY: dict[str, Any] = {"steps": 3, "batch": 8, "width": 8, "depth": 1, "sampling_steps": 2}
 
 
 def correlated(n: int) -> torch.Tensor:
@@ -79,3 +88,50 @@ def test_the_start_of_gou_has_the_second_moment_of_the_forward_marginal() -> Non
 def test_a_preset_that_does_not_exist_is_refused() -> None:
     with pytest.raises((ValueError, InputError), match="preset"):
         IsotropicTuned(preset="quick")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"steps": -1}, {"batch": 0}, {"width": 0}, {"depth": -1}, {"sampling_steps": 0}],
+    ids=lambda options: next(iter(options)),
+)
+@pytest.mark.parametrize("method", [IsotropicPaper, GouPaper])
+def test_options_outside_their_domain_are_named(
+    method: type[IsotropicPaper | GouPaper], options: dict[str, int]
+) -> None:
+    name, value = next(iter(options.items()))
+    with pytest.raises(ValueError, match=f"^{name} must be at least [01], got {value}$"):
+        method(**options)
+
+
+@pytest.mark.parametrize("options", [{"a": 0.0}, {"a": 2.0}, {"a": float("nan")}, {"anchors": 0}])
+def test_options_of_gou_outside_their_domain_are_named(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"^{next(iter(options))} must "):
+        GouPaper(**options)
+
+
+@pytest.mark.parametrize("sites", [1, 12])
+@pytest.mark.parametrize("distinct", [1, 3, 40])
+def test_more_anchors_than_different_people_will_do(sites: int, distinct: int) -> None:
+    alleles = np.random.default_rng(1).integers(0, 2, (distinct, sites, 2), dtype=np.int8)
+    train = table_of(np.tile(alleles, (40 // distinct + 1, 1, 1))[:40])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made = generate("gou-paper", train, 5, seed=1, device="cpu", anchors=40, **TINY)
+    assert made.haplotypes.shape == (5, sites, 2)
+
+
+@pytest.mark.parametrize("name", ["isotropic-paper", "gou-paper"])
+def test_what_a_plain_network_cannot_learn_from_is_refused(name: str) -> None:
+    train = two_labels()
+    with pytest.raises(ValueError, match="at least 1 person must be asked for, got 0"):
+        generate(name, train, 0, seed=1, device="cpu", **TINY)
+    for people in (0, 1, 9):
+        with pytest.raises(InputError, match=f"^{people} people are too few to learn from: give at least 10$"):
+            generate(name, train.select(samples=np.arange(people)), 5, seed=1, device="cpu", **TINY)
+    assert generate(name, train.select(samples=np.arange(10)), 5, seed=1, device="cpu", **TINY).n_samples == 5
+    haplotypes = train.haplotypes.copy()
+    haplotypes[:, 3] = -1
+    silent = replace(train, haplotypes=haplotypes)
+    with pytest.raises(InputError, match=r"^1 of 40 sites have no call at all \(first: .*--max-missing$"):
+        generate(name, silent, 5, seed=1, device="cpu", **TINY)
