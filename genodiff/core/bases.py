@@ -224,6 +224,8 @@ _LEAST_KEPT = 0.1
 def _by_lag(s: Tensor, n: int) -> Tensor:
     """Factors (d, d) that depend on the distance of two coordinates alone and never rise with it."""
     d = len(s)
+    if d == 1:
+        return torch.ones_like(s)
     sd = s.diagonal().clamp_min(1e-12).sqrt()
     squared = (s / sd / sd.unsqueeze(1)).square()
     lag = (torch.arange(d).unsqueeze(1) - torch.arange(d)).abs()
@@ -236,5 +238,5 @@ def _by_lag(s: Tensor, n: int) -> Tensor:
               for v in (total[1:], pairs[1:].to(s.dtype))]  # fmt: skip
     mean = smooth[0] / smooth[1].clamp_min(1.0)
     kept = (1 - 1 / (n * mean.clamp_min(1e-12))).clamp(0.0, 1.0)
-    kept = torch.where(kept < _LEAST_KEPT, 0.0, kept).cummin(0).values if d > 1 else kept
+    kept = torch.where(kept < _LEAST_KEPT, 0.0, kept).cummin(0).values
     return torch.cat([torch.ones(1, dtype=s.dtype), kept])[lag]

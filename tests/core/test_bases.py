@@ -140,3 +140,28 @@ def test_state_dict_holds_one_tensor_and_restores_the_basis() -> None:
     assert list(state) == ["flat"]
     second.load_state_dict(state)
     torch.testing.assert_close(second.matrix(), first.matrix())
+
+
+def test_lags_are_shrunk_by_themselves() -> None:
+    """Neighbours that are all but equal keep their correlation; what has none beyond sampling error loses it."""
+    torch.manual_seed(0)
+    n, pairs = 60, 30
+    z = torch.randn(n, pairs, dtype=torch.float64)
+    x = torch.stack([z, z + 0.1 * torch.randn(n, pairs, dtype=torch.float64)], dim=2).reshape(n, 2 * pairs)
+    x = x - x.mean(0)
+    variance, q = shrunk_eigh(x, ordered=True, floor=0.0)
+    shrunk = (q * variance) @ q.T
+    sample = x.T @ x / n
+    torch.testing.assert_close(shrunk.diagonal(), sample.diagonal(), atol=0.15, rtol=0)
+    near = torch.arange(0, 2 * pairs, 2)
+    assert (shrunk[near, near + 1] / sample[near, near + 1]).median() > 0.85
+    far = (torch.arange(2 * pairs).unsqueeze(1) - torch.arange(2 * pairs)).abs() > 10
+    assert shrunk[far].abs().mean() < 0.2 * sample[far].abs().mean()
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 7])
+def test_few_coordinates_can_be_shrunk_by_lag(d: int) -> None:
+    x = torch.randn(50, d, dtype=torch.float64, generator=torch.Generator().manual_seed(d))
+    variance, q = shrunk_eigh(x - x.mean(0), ordered=True)
+    assert (variance > 0).all()
+    torch.testing.assert_close(q.T @ q, torch.eye(d, dtype=torch.float64))
