@@ -20,6 +20,10 @@ from genodiff.baselines.people import NewPeople, complete_haplotypes, parts, row
 
 __all__ = ["Hapnest", "LiStephens", "copying_paths", "mutation_age", "segment_paths", "watterson_theta"]
 
+_MOST_SEGMENTS = (100, 1000)
+"""Segments per haplotype that may be expected: so many per site, and so many more. Far beyond them a segment holds no
+two sites, and drawing them takes for ever."""
+
 _RATE_HELP = "Recombination rate in cM per Mb where there is no genetic map."
 
 
@@ -253,6 +257,14 @@ class Hapnest:
             scale = ne / len(group.train)
             age = mutation_age(np.minimum(frequency, 1 - frequency), ne)
             expected = 2 * rho * scale * (cm[-1] - cm[0])
+            per_site, more = _MOST_SEGMENTS
+            if len(group.new) and not expected <= per_site * len(sites) + more:
+                last = "--rate-cm-per-mb" if genetic_map is None else "the lengths in the map"
+                raise InputError(
+                    f"{self.name} would cut every haplotype of {len(sites):,} sites into {expected:.3g} segments, more "
+                    f"than {per_site} per site and {more:,} (Nₑ {ne:g}, ρ {rho:g}, {cm[-1] - cm[0]:g} cM): lower --ne, "
+                    f"--rho or {last}"
+                )
             for part in parts(rows_of(group.new), len(sites) + int(expected)):
                 source, parted = segment_paths(cm, len(reference), len(part), scale=scale, rho=rho, rng=rng)
                 copied = reference[source, sites]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from data_prep.errors import InputError
 from data_prep.maps import GeneticMap
 from data_prep.variants import VariantTable
 from genodiff.baselines import generate
@@ -163,3 +164,16 @@ def test_hapnest_takes_its_published_parameters_by_label() -> None:
     assert Hapnest().parameters("AFR") == (11_900.0, 0.77)
     assert Hapnest().parameters("anything") == Hapnest().parameters("EUR") == (11_700.0, 0.68)
     assert Hapnest(rho=2.0).parameters("AFR") == (11_900.0, 2.0)
+
+
+def test_more_segments_than_can_be_drawn_are_refused_with_the_remedy() -> None:
+    train = two_labels()
+    words = "40 sites into .* segments, more than 100 per site and 1,000 .*: lower --ne, --rho or "
+    for options in ({"ne": 1e12}, {"ne": 1e300, "rho": 1e300}, {"rate_cm_per_mb": 1e12}):
+        with pytest.raises(InputError, match=words + "--rate-cm-per-mb$"):
+            generate("hapnest", train, 4, seed=1, **options)
+    long = GeneticMap(np.array([1, 10**6]), np.array([0.0, 1e9]))
+    with pytest.raises(InputError, match=words + "the lengths in the map$"):
+        generate("hapnest", train, 4, seed=1, genetic_map=long)
+    # Two sites and many segments each: more than is of use, and still drawn.
+    assert generate("hapnest", train.select(variants=[0, 39]), 4, seed=1, ne=2e6).n_samples == 4
