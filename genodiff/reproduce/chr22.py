@@ -23,6 +23,7 @@ from data_prep.panels import attach_panel, read_panel
 from data_prep.readers import read_variants
 from data_prep.splits import split_people
 from data_prep.variants import VariantTable
+from genodiff.genotypes.model import MIN_PEOPLE
 from genodiff.reproduce.heatmaps import covariance_figure
 from genodiff.reproduce.page import number, save_figure, write_page
 from genodiff.reproduce.real_claims import claim_figures
@@ -57,6 +58,9 @@ DRAWN = ("isotropic-paper", "isotropic-tuned", "genodiff")
 """Methods of Figure 2, beside the real people."""
 
 FLOOR = "floor (training people)"
+
+LEAST_HELD_OUT, LEAST_SITES = 2, 2
+"""Fewer have no spread to judge by, and no correlation."""
 
 
 @dataclass(frozen=True)
@@ -145,14 +149,32 @@ def problem_of(people: People, *, design: Design, seed: int) -> Problem:
         people: everybody.
         design: number of sites.
         seed: of the sites, and of the people held out where the panel does not say.
+
+    Raises:
+        InputError: too few people on either side, or too few sites.
     """
     table = people.table
+    if table.n_variants < LEAST_SITES:
+        raise InputError(
+            f"too few sites where everybody is called and the minor allele is not rarer than {design.maf:g}: "
+            f"{table.n_variants}, at least {LEAST_SITES} are needed"
+        )
+    if table.n_samples < MIN_PEOPLE + LEAST_HELD_OUT:
+        raise InputError(
+            f"{table.n_samples:,} people are too few: at least {MIN_PEOPLE} to learn from and {LEAST_HELD_OUT} held "
+            "out are needed"
+        )
     rng = np.random.default_rng([seed, 22])
     sites = np.sort(rng.permutation(table.n_variants)[: design.sites])
     if people.train is None:
         train, test = split_people(table, holdout=design.holdout, seed=seed)
     else:
         train, test = np.flatnonzero(people.train), np.flatnonzero(~people.train)
+    if len(train) < MIN_PEOPLE or len(test) < LEAST_HELD_OUT:
+        raise InputError(
+            f"{len(train):,} people to learn from and {len(test):,} held out are too few: at least {MIN_PEOPLE} and "
+            f"{LEAST_HELD_OUT} are needed"
+        )
     return Problem(
         train=table.select(variants=sites, samples=train),
         references={"test": table.select(variants=sites, samples=test).dosage()},

@@ -79,6 +79,25 @@ def test_a_split_that_cannot_be_used_is_refused(tmp_path: Path, vcf: Path, split
     assert "panel.tsv" in str(refusal.value)
 
 
+def test_too_few_people_or_sites_are_refused(tmp_path: Path, vcf: Path) -> None:
+    people = chr22.people_of(vcf, None, design=TINY)
+    for size, words in (
+        (2, "^2 people are too few: at least 20 to learn from and 2 held out"),
+        (24, "^18 people to learn from and 6 held out are too few: at least 20 and 2"),
+    ):
+        few = replace(people, table=people.table.select(samples=np.arange(size)))
+        with pytest.raises(InputError, match=words):
+            chr22.problem_of(few, design=TINY, seed=1)
+    one_held_out = replace(people, train=np.arange(60) > 0)
+    with pytest.raises(InputError, match=r"^59 people to learn from and 1 held out are too few"):
+        chr22.problem_of(one_held_out, design=TINY, seed=1)
+    one_site = replace(people, table=people.table.select(variants=[0]))
+    with pytest.raises(InputError, match=r"^too few sites where .*: 1, at least 2 are needed$"):
+        chr22.problem_of(one_site, design=TINY, seed=1)
+    least = replace(people, table=people.table.select(samples=np.arange(27), variants=[0, 1]))
+    assert chr22.problem_of(least, design=TINY, seed=1).train.n_samples == 20
+
+
 def test_sites_are_drawn_in_order_and_with_everybody_called(tmp_path: Path) -> None:
     vcf = replace(PEOPLE, missing=0.005).write(tmp_path)
     everything = chr22.people_of(vcf, None, design=TINY)
