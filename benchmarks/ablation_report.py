@@ -17,11 +17,10 @@ from pathlib import Path
 import click
 import numpy as np
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from genodiff.files import atomic_text
-from genodiff.report.style import LABELS, REAL, SYNTHETIC, TRAIN, styled
+from genodiff.report.style import LABELS, REAL, SYNTHETIC, TRAIN, grid, styled
 from genodiff.reproduce.page import markdown_table, save_figure
 
 SHOWN = {
@@ -101,19 +100,13 @@ def _table(cells: pd.DataFrame, names: Sequence[str], reference: str) -> str:
     return markdown_table(header, rows)
 
 
-def _figure(rows: int, columns: int, *, width: float, height: float) -> tuple[Figure, np.ndarray]:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots(rows, columns, squeeze=False)
-
-
 @styled
 def sampler_figure(cells: pd.DataFrame) -> Figure:
     """Errors against the number of steps, one line per sampler."""
     chosen = cells[cells["name"].str.startswith("sampler/")].copy()
     chosen[["rule", "steps"]] = chosen["name"].str.split("/", expand=True)[[1, 2]]
     chosen["steps"] = chosen["steps"].astype(int)
-    figure, axes = _figure(2, 2, width=9.0, height=6.4)
+    figure, axes = grid(2, 2, width=9.0, height=6.4)
     for ax, metric in zip(np.ravel(axes), ("af_mae", "cov_frobenius", "ld_decay_mae", "c2st_auc"), strict=True):
         part = chosen[chosen["metric"] == metric]
         for colour, (rule, rows) in zip(LABELS, part.groupby("rule", sort=False), strict=False):
@@ -139,7 +132,7 @@ def early_figure(cells: pd.DataFrame) -> Figure:
     for column in ("a", "rho", "steps"):
         chosen[column] = chosen[column].astype(float)
     chosen.loc[chosen["rho"] == 0, "rho"] = math.inf
-    figure, axes = _figure(1, 3, width=11.0, height=3.9)
+    figure, axes = grid(1, 3, width=11.0, height=3.9)
     drifts = {1.0: (REAL, "isotropic"), 0.2: (SYNTHETIC, "GOU, a = .2")}
     dashes = {("euler-maruyama", 5.0): (0, (1, 1.5)), ("euler-maruyama", 25.0): (0, (4, 2)),
               ("ancestral", 5.0): "solid"}  # fmt: skip

@@ -20,7 +20,6 @@ import click
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
@@ -34,7 +33,7 @@ from genodiff.evaluation.suite import evaluate
 from genodiff.files import atomic_text
 from genodiff.genotypes.config import preset
 from genodiff.genotypes.model import GenotypeModel
-from genodiff.report.style import LABELS, SYNTHETIC, TRAIN, styled
+from genodiff.report.style import LABELS, SYNTHETIC, TRAIN, grid, styled
 from genodiff.reproduce.page import markdown_table, save_figure
 
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -168,9 +167,7 @@ def _write(results: dict[str, Any], output: Path, *, command: str) -> None:
 @styled
 def frontier(results: dict[str, Any]) -> Figure:
     """Privacy loss against two measures of fidelity, every method a point, families of settings as curves."""
-    figure = Figure(figsize=(11.0, 5.0), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(1, 2)
+    figure, (axes,) = grid(1, 2, width=11.0, height=5.0)
     for ax, metric, title in zip(
         axes, ("c2st_auc", "ld_decay_mae"), ("C2ST (lower is better)", "LD-decay MAE (lower is better)"), strict=True
     ):

@@ -46,6 +46,7 @@ __all__ = [
     "removals",
     "sample",
     "synthesize",
+    "write_people",
     "write_table",
 ]
 
@@ -93,9 +94,7 @@ def _fit(
     from genodiff.genotypes.config import preset
     from genodiff.genotypes.model import GenotypeModel, fingerprint_of
 
-    config = preset(options.preset)
-    if options.steps is not None:
-        config = replace(config, passes=None, training=replace(config.training, steps=options.steps))
+    config = preset(options.preset).with_steps(options.steps)
     if options.anchors is not None:
         rows = data.train.n_samples * (2 if data.train.is_phased else 1)
         if options.anchors > rows:
@@ -165,11 +164,34 @@ def fit(data: DataOptions, options: FitOptions, output: Path, *, force: bool, pr
 def write_table(table: VariantTable, output: Path, *, force: bool) -> None:
     """Writes a VCF and, where there are labels, the panel beside it."""
     check_vcf_output(output, force=force)
+    write_people(table, output, force=force)
+
+
+def write_people(
+    table: VariantTable,
+    output: Path,
+    *,
+    force: bool,
+    threads: int | None = None,
+    provenance: Provenance | None = None,
+) -> None:
+    """Writes a VCF and, beside it, the panel where there are labels and the record of the run where there is one.
+
+    Args:
+        table: the people.
+        output: the VCF, which :func:`genodiff.staging.check_vcf_output` has passed.
+        force: remove what an earlier run left beside it.
+        threads: processor threads that compress; all if ``None``.
+        provenance: the record; writing is timed in it.
+    """
 
     def write(path: Path) -> None:
-        write_vcf(table, path)
-        if table.labels is not None:
-            write_panel(table, beside(path, ".panel.tsv"))
+        with contextlib.nullcontext() if provenance is None else provenance.stage("write"):
+            write_vcf(table, path, threads=threads or os.cpu_count() or 1)
+            if table.labels is not None:
+                write_panel(table, beside(path, ".panel.tsv"))
+        if provenance is not None:
+            provenance.write(beside(path, ".provenance.json"))
 
     write_together(output, write, force=force)
 
@@ -190,15 +212,7 @@ def sample(
     provenance.device = str(loaded.engine.device)
     with provenance.stage("sample"):
         table = loaded.sample(options.n, labels=options.labels, seed=options.seed, progress=progress)
-
-    def write(path: Path) -> None:
-        with provenance.stage("write"):
-            write_vcf(table, path, threads=threads or os.cpu_count() or 1)
-            if table.labels is not None:
-                write_panel(table, beside(path, ".panel.tsv"))
-        provenance.write(beside(path, ".provenance.json"))
-
-    write_together(output, write, force=force)
+    write_people(table, output, force=force, threads=threads, provenance=provenance)
     return table
 
 

@@ -11,14 +11,13 @@ import torch
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from data_prep.errors import InputError
-from data_prep.panels import write_panel
 from data_prep.variants import VariantTable
-from data_prep.vcf_write import write_vcf
 from genodiff.baselines import baseline
 from genodiff.genotypes.model import resolve_device
 from genodiff.loading import DataOptions, data_inputs, hash_inputs, load_data
+from genodiff.pipeline import write_people
 from genodiff.provenance import Provenance
-from genodiff.staging import beside, check_vcf_output, write_together
+from genodiff.staging import check_vcf_output
 
 __all__ = ["run"]
 
@@ -86,13 +85,5 @@ def run(
             device=str(place),
             progress=progress,
         )
-
-    def write(path: Path) -> None:
-        with provenance.stage("write"):
-            write_vcf(table, path, threads=threads)
-            if table.labels is not None:
-                write_panel(table, beside(path, ".panel.tsv"))
-        provenance.write(beside(path, ".provenance.json"))
-
-    write_together(output, write, force=force)
+    write_people(table, output, force=force, threads=threads, provenance=provenance)
     return table, said

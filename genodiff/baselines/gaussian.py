@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 from tqdm import tqdm
@@ -22,6 +23,7 @@ from genodiff.baselines import summary_of
 from genodiff.baselines.nearest import nearest_correlation
 from genodiff.baselines.people import NewPeople, parts
 from genodiff.baselines.tetrachoric import latent_correlation
+from genodiff.core.bases import ledoit_wolf_intensity
 from genodiff.genotypes.units import Units, haplotypes_from, units_of
 
 __all__ = ["MAX_SITES", "GaussianCopula", "GaussianFit", "ledoit_wolf_shrinkage", "tetrachoric_matrix"]
@@ -49,8 +51,7 @@ def _new_states(new: NewPeople, units: Units) -> NDArray[np.int8]:
 def ledoit_wolf_shrinkage(x: NDArray[np.float32]) -> tuple[float, float]:
     """Weight of the scaled identity in the covariance estimate of Ledoit and Wolf (2004), and its scale.
 
-    With S = XᵀX/n, m = tr S / p and ‖·‖ the Frobenius norm, the weight is β/δ for δ = ‖S − mI‖² and
-    β = (Σₖ ‖xₖ‖⁴ / n − ‖S‖²) / n. ‖S‖² is taken from the n × n Gram matrix, so that cost is linear in the sites.
+    The norm of S = XᵀX/n is taken from the n × n Gram matrix, so that cost is linear in the sites.
 
     Args:
         x: centred rows, (n, p).
@@ -59,12 +60,10 @@ def ledoit_wolf_shrinkage(x: NDArray[np.float32]) -> tuple[float, float]:
         The weight in [0, 1], and m.
     """
     rows, sites = x.shape
-    gram = (x @ x.T).astype(np.float64)
-    square = float(np.square(gram).sum()) / rows**2
-    mean = float(np.trace(gram)) / rows / sites
-    distance = square - sites * mean**2
-    noise = (float(np.square(np.diag(gram)).sum()) / rows - square) / rows
-    return (float(np.clip(noise / distance, 0, 1)) if distance > 0 else 1.0), mean
+    gram = torch.from_numpy((x @ x.T).astype(np.float64))
+    mean = gram.trace() / rows / sites
+    fourth, square = gram.diagonal().square().mean(), gram.square().sum() / rows**2
+    return float(ledoit_wolf_intensity(fourth, square, mean, shape=x.shape)), float(mean)
 
 
 @dataclass(frozen=True)

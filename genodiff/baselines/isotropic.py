@@ -66,14 +66,15 @@ def _dosages(table: VariantTable) -> Tensor:
         raise InputError(f"{table.n_samples} people are too few to learn from: give at least {_FEWEST_PEOPLE}")
     if table.n_variants < 1:
         raise InputError("the table has no sites: relax the filters")
-    silent = np.flatnonzero((table.dosage() < 0).all(axis=0))
+    called = table.dosage()
+    silent = np.flatnonzero((called < 0).all(axis=0))
     if len(silent):
         first = table.sites.iloc[silent[0]]
         raise InputError(
             f"{len(silent):,} of {table.n_variants:,} sites have no call at all (first: "
             f"{first['contig']}:{first['position']}): leave them out with --max-missing"
         )
-    dosage = np.where(table.dosage() < 0, np.nan, table.dosage()).astype(np.float32)
+    dosage = np.where(called < 0, np.nan, called).astype(np.float32)
     return torch.from_numpy(np.where(np.isnan(dosage), np.nanmean(dosage, axis=0), dosage).astype(np.float32))
 
 
@@ -281,9 +282,7 @@ class IsotropicTuned:
         progress: bool = False,
     ) -> VariantTable:
         """New people, phased and labelled as the model's are; the map is not used."""
-        config = replace(preset(self.preset), a=1.0)
-        if self.steps is not None:
-            config = replace(config, passes=None, training=replace(config.training, steps=self.steps))
+        config = replace(preset(self.preset), a=1.0).with_steps(self.steps)
         model = GenotypeModel(config).fit(train, seed=seed, device=device, progress=progress)
         made = model.sample(n, seed=seed, progress=progress)
         return replace(made, samples=made.samples.set_axis(sample_names(n), axis=0))

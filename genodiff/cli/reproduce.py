@@ -44,7 +44,6 @@ def _reproduced(module: str, output: Path, *, quiet: bool, device: str, threads:
     from genodiff.genotypes.model import resolve_device
 
     torch.set_num_threads(threads or os.cpu_count() or 1)
-    o["seeds"] = o["seeds"] or {"quick": 2, "full": 5}[o["budget"]]
     experiment = import_module(f"genodiff.reproduce.{module}")
     page = experiment.reproduce(output, progress=show_bars(quiet), device=str(resolve_device(device)), **o)
     click.echo(f"page: {page}")

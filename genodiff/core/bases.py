@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-__all__ = ["PCA", "Basis", "BlockPCA", "Identity", "full_precision", "shrunk_eigh"]
+__all__ = ["PCA", "Basis", "BlockPCA", "Identity", "full_precision", "ledoit_wolf_intensity", "shrunk_eigh"]
 
 
 def full_precision(x: Tensor) -> torch.autocast:
@@ -208,12 +208,26 @@ def shrunk_eigh(x: Tensor, *, floor: float = 1e-4, ordered: bool = False) -> tup
 
 def _ledoit_wolf(x: Tensor, s: Tensor) -> Tensor:
     """The share of the scaled identity in the shrunk covariance, in [0, 1]."""
-    n, d = x.shape
-    mean_variance = s.diagonal().mean()
+    return ledoit_wolf_intensity(
+        x.square().sum(1).square().sum() / len(x), s.square().sum(), s.diagonal().mean(), shape=x.shape
+    )
+
+
+def ledoit_wolf_intensity(fourth: Tensor, square: Tensor, mean_variance: Tensor, *, shape: Sequence[int]) -> Tensor:
+    """The intensity of least expected Frobenius loss (Ledoit & Wolf 2004) from three sums, (), in [0, 1].
+
+    They can be had without writing S down: ‖S‖² is also that of the rows' n × n products over n.
+
+    Args:
+        fourth: mean over rows of ‖x‖⁴, ().
+        square: ‖S‖² of the sample covariance, ().
+        mean_variance: tr S / d, ().
+        shape: (n, d) of the rows.
+    """
+    n, d = shape
     # ‖S − mI‖² (per dimension) is the spread of the spectrum; its noisy part is the sampling error of S.
-    spread = (s.square().sum() / d - mean_variance**2).clamp_min(0.0)
-    row_norm4 = x.square().sum(1).square().sum() / n
-    noise = ((row_norm4 - s.square().sum()) / (n * d)).clamp_min(0.0)
+    spread = (square / d - mean_variance**2).clamp_min(0.0)
+    noise = ((fourth - square) / (n * d)).clamp_min(0.0)
     return (noise / spread).clamp(0.0, 1.0) if spread > 0 else torch.ones((), dtype=torch.float64)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from genodiff.core.training import TrainingConfig
@@ -69,6 +69,12 @@ class ModelConfig:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+
+    def with_steps(self, steps: int | None) -> ModelConfig:
+        """The same choices with so many training steps, whatever passes they make; itself if ``None``."""
+        if steps is None:
+            return self
+        return replace(self, passes=None, training=replace(self.training, steps=steps))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

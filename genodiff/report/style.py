@@ -18,7 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-__all__ = ["DIVERGING", "LABELS", "REAL", "SEQUENTIAL", "SYNTHETIC", "TRAIN", "canvas", "png", "styled"]
+__all__ = ["DIVERGING", "LABELS", "REAL", "SEQUENTIAL", "SYNTHETIC", "TRAIN", "canvas", "grid", "png", "styled"]
 
 P = ParamSpec("P")
 
@@ -87,9 +87,26 @@ def canvas(*, width: float = 5.2, height: float = 4.2) -> tuple[Figure, Axes]:
         width: inches.
         height: inches.
     """
+    figure, axes = grid(1, 1, width=width, height=height)
+    return figure, axes[0, 0]
+
+
+def grid(
+    rows: int, columns: int, *, width: float, height: float, sharex: bool = False, sharey: bool = False
+) -> tuple[Figure, np.ndarray]:
+    """An empty figure with a grid of axes, (rows, columns).
+
+    Args:
+        rows: number of rows.
+        columns: number of columns.
+        width: inches.
+        height: inches.
+        sharex: all axes show the same range of x.
+        sharey: all axes show the same range of y.
+    """
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, figure.add_subplot()
+    return figure, figure.subplots(rows, columns, sharex=sharex, sharey=sharey, squeeze=False)
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:

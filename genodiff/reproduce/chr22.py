@@ -24,10 +24,11 @@ from data_prep.readers import read_variants
 from data_prep.splits import split_people
 from data_prep.variants import VariantTable
 from genodiff.genotypes.model import MIN_PEOPLE
+from genodiff.reproduce import Length, seeds_for
 from genodiff.reproduce.heatmaps import covariance_figure
 from genodiff.reproduce.page import number, save_figure, write_page
 from genodiff.reproduce.real_claims import claim_figures
-from genodiff.reproduce.runs import NEAR, NEAR_LD, UNROUNDED, W2_SITES, Budget, Cache, Problem, genotype_errors, measure
+from genodiff.reproduce.runs import NEAR, NEAR_LD, UNROUNDED, W2_SITES, Cache, Problem, genotype_errors, measure
 from genodiff.reproduce.runs import methods as methods_named
 from genodiff.reproduce.tables import PAPER, Results, Target, verdicts
 
@@ -220,7 +221,7 @@ def _intro(people: People, problem: Problem, design: Design, *, vcf: Path, drawn
     )
 
 
-def _notes(design: Design, *, budget: Budget, mapped: bool) -> list[str]:
+def _notes(design: Design, *, budget: Length, mapped: bool) -> list[str]:
     return [
         f"*{FLOOR}* puts as many training people in the place of the synthetic ones: what real people attain.",
         "Frequencies are held to those of the training people while sampling, so that errors of means and W2 lie below "
@@ -254,7 +255,7 @@ def reproduce(
     panel: Path | None = None,
     genetic_map: Path | None = None,
     seeds: int | None = None,
-    budget: Budget = "quick",
+    budget: Length = "quick",
     progress: bool = False,
     device: str = "auto",
     design: Design | None = None,
@@ -282,7 +283,7 @@ def reproduce(
     Raises:
         InputError: genotypes that cannot be used.
     """
-    count = seeds or (2 if budget == "quick" else 5)
+    count = seeds_for(budget, seeds)
     design = design or Design()
     name, title = NAME, "Chromosome 22 (Table 3, Figure 2)"
     command = f"genodiff reproduce {NAME}"

@@ -23,10 +23,12 @@ from scipy.special import ndtr
 
 from genodiff.core.bases import PCA
 from genodiff.core.processes import LinearDiffusion, gou
-from genodiff.report.style import LABELS, REAL, SYNTHETIC, canvas, styled
+from genodiff.report.style import LABELS, REAL, SYNTHETIC, grid, styled
 
 __all__ = [
     "ACTIVE",
+    "DRIFTS",
+    "SLOW",
     "active_modes",
     "bayes_error",
     "block_covariance",
@@ -35,12 +37,19 @@ __all__ = [
     "draw_modes",
     "gou_of_covariance",
     "group_signal",
+    "modal",
     "noise_to_signal",
     "separation",
     "time_of_error",
 ]
 
 Array = NDArray[np.float64]
+
+SLOW = 0.1
+"""a of the structured drift: contraction of the leading mode relative to that of a mode without variance."""
+
+DRIFTS = {f"GOU, a = {SLOW:g}": SLOW, "isotropic": 1.0}
+"""a by name of the process, for the two that are compared."""
 
 ACTIVE = 0.01
 """A mode counts as one the score has to learn while its signal m²λ is more than this share of its noise s²."""
@@ -57,7 +66,7 @@ def _coefficients(process: LinearDiffusion, times: Sequence[float] | Array) -> t
     )
 
 
-def _modal(process: LinearDiffusion, vectors: torch.Tensor) -> Array:
+def modal(process: LinearDiffusion, vectors: torch.Tensor) -> Array:
     """Modal coordinates in float64; a module that is made double stays so, hence the copy."""
     return deepcopy(process.basis).double().analysis(vectors).numpy()
 
@@ -122,7 +131,7 @@ def group_signal(
     Returns:
         time, pair, auc, ratio: the variance between the two groups over that of the noise, both summed over modes.
     """
-    z = _modal(process, torch.from_numpy(np.asarray(rows, dtype=np.float64)) - process.mean.double())
+    z = modal(process, torch.from_numpy(np.asarray(rows, dtype=np.float64)) - process.mean.double())
     names, index = np.unique(labels, return_inverse=True)
     count = np.bincount(index)
     means = np.stack([z[index == k].mean(0) for k in range(len(names))])
@@ -224,9 +233,7 @@ def draw_modes(
         levels: marked on the axis of errors.
         label: of the axis of errors.
     """
-    figure, left = canvas(width=9.6, height=3.9)
-    left.remove()
-    left, right = figure.subplots(1, 2)
+    figure, ((left, right),) = grid(1, 2, width=9.6, height=3.9)
     colours = (SYNTHETIC, REAL, *LABELS)
     for (name, (t, error)), colour in zip(errors.items(), colours, strict=False):
         left.plot(t, error, color=colour, label=name)
@@ -253,21 +260,19 @@ def draw_modes(
 @styled
 def draw_correlation(frames: Mapping[str, pd.DataFrame]) -> Figure:
     """Claim 2: change of correlations at equal time, at equal noise-to-signal ratio, and without the noise's own."""
-    figure, first = canvas(width=12.0, height=3.9)
-    first.remove()
-    grid = figure.subplots(1, 3, sharey=True)
+    figure, (panels,) = grid(1, 3, width=12.0, height=3.9, sharey=True)
     views = (
         ("time", "change", "time t", "At equal time"),
         ("noise_to_signal", "change", "total noise-to-signal ratio", "At equal noise"),
         ("noise_to_signal", "signal", "total noise-to-signal ratio", "Equal noise, noise made isotropic"),
     )
-    for axes, (x, y, xlabel, title) in zip(grid, views, strict=True):
+    for axes, (x, y, xlabel, title) in zip(panels, views, strict=True):
         for k, (name, frame) in enumerate(frames.items()):
             axes.plot(frame[x], frame[y], color=LABELS[k % len(LABELS)], label=name)
         axes.set(xscale="log", xlabel=xlabel, title=title, ylim=(-0.02, None))
         axes.grid(visible=True)
-    grid[0].set_ylabel("‖corr(Σ$_t$) − corr(Σ$_0$)‖ / ‖corr(Σ$_0$) − I‖")
-    grid[1].set_xlim(1e-2, 1e3)
-    grid[2].set_xlim(1e-2, 1e3)
-    grid[0].legend()
+    panels[0].set_ylabel("‖corr(Σ$_t$) − corr(Σ$_0$)‖ / ‖corr(Σ$_0$) − I‖")
+    panels[1].set_xlim(1e-2, 1e3)
+    panels[2].set_xlim(1e-2, 1e3)
+    panels[0].legend()
     return figure

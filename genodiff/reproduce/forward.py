@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from genodiff.core.processes import LinearDiffusion
-from genodiff.report.style import LABELS, REAL, SYNTHETIC, TRAIN, canvas, styled
+from genodiff.report.style import LABELS, REAL, SYNTHETIC, TRAIN, canvas, grid, styled
 from genodiff.reproduce.claims import separation
 
 __all__ = ["draw_forward", "draw_samples", "draw_separation", "simulate"]
@@ -55,18 +55,17 @@ def draw_forward(
     processes: Mapping[str, LinearDiffusion], rows: Array, component: NDArray[np.int64], times: Sequence[float]
 ) -> Figure:
     """Figure 1: forward marginals at some times, a row per process, points coloured by component."""
-    figure, first = canvas(width=2.35 * len(times), height=2.35 * len(processes))
-    first.remove()
-    grid = figure.subplots(len(processes), len(times), sharex=True, sharey=True, squeeze=False)
+    width, height = 2.35 * len(times), 2.35 * len(processes)
+    figure, panels = grid(len(processes), len(times), width=width, height=height, sharex=True, sharey=True)
     few = np.random.default_rng(1).permutation(len(rows))[:_SHOWN]
     colours = np.array([REAL, SYNTHETIC])[component[few]]
-    for line, (name, process) in zip(grid, processes.items(), strict=True):
+    for line, (name, process) in zip(panels, processes.items(), strict=True):
         for axes, time, x in zip(line, times, simulate(process, rows[few], times), strict=True):
             axes.scatter(x[:, 0], x[:, 1], c=colours, s=5, alpha=0.6, linewidths=0)
             axes.set_title(f"{name}, t = {time:g}", fontsize=9)
-    for axes in grid[-1]:
+    for axes in panels[-1]:
         axes.set_xlabel("x₁")
-    for line in grid:
+    for line in panels:
         line[0].set_ylabel("x₂")
     return figure
 
@@ -95,17 +94,15 @@ def draw_samples(generated: Mapping[str, Array], train: Array) -> Figure:
     """Generated points over training points, a panel per method, all with axes around the training points."""
     columns = min(4, len(generated))
     lines = -(-len(generated) // columns)
-    figure, first = canvas(width=2.9 * columns, height=2.6 * lines)
+    figure, panels = grid(lines, columns, width=2.9 * columns, height=2.6 * lines, sharex=True, sharey=True)
     low, high = train.min(0), train.max(0)
     room = 0.35 * (high - low)
-    first.remove()
-    grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    for axes, (name, x) in zip(grid, generated.items(), strict=False):
+    for axes, (name, x) in zip(panels.ravel(), generated.items(), strict=False):
         few = np.random.default_rng(1).permutation(len(x))[:_SHOWN]
         axes.scatter(train[:_SHOWN, 0], train[:_SHOWN, 1], s=7, color=TRAIN, alpha=0.5, linewidths=0)
         axes.scatter(x[few, 0], x[few, 1], s=5, color=SYNTHETIC, alpha=0.6, linewidths=0)
         axes.set_title("\n".join(wrap(name, 34)), fontsize=9)
         axes.set(xlim=(low[0] - room[0], high[0] + room[0]), ylim=(low[1] - room[1], high[1] + room[1]))
-    for axes in grid[len(generated) :]:
+    for axes in panels.ravel()[len(generated) :]:
         axes.set_axis_off()
     return figure

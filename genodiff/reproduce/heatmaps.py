@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from genodiff.report.style import DIVERGING, FAINT, REAL, SYNTHETIC, styled
+from genodiff.report.style import DIVERGING, FAINT, REAL, SYNTHETIC, grid, styled
 
 __all__ = ["covariance_figure"]
 
@@ -36,9 +35,7 @@ def covariance_figure(dosages: Mapping[str, NDArray[np.int8]], *, zoom: int) -> 
     part = slice((sites - zoom) // 2, (sites - zoom) // 2 + zoom)
     off = real[part, part][~np.eye(zoom, dtype=bool)]
     bound = float(np.quantile(np.abs(off), 0.98)) or 1.0
-    figure = Figure(figsize=(2.1 * len(matrices) + 0.7, 4.7), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(2, len(matrices), squeeze=False)
+    figure, axes = grid(2, len(matrices), width=2.1 * len(matrices) + 0.7, height=4.7)
     for column, (name, matrix) in enumerate(matrices.items()):
         for row, shown in enumerate((matrix, matrix[part, part])):
             ax = axes[row, column]

@@ -25,7 +25,7 @@ from genodiff.core.denoisers import AnchorCovariance
 from genodiff.core.processes import LinearDiffusion, gou
 from genodiff.genotypes.anchors import fit_anchors
 from genodiff.genotypes.units import Units
-from genodiff.report.style import LABELS, TRAIN, canvas, styled
+from genodiff.report.style import LABELS, TRAIN, grid, styled
 
 __all__ = [
     "COVARIANCES",
@@ -306,15 +306,14 @@ def draw_initialisation(
         label: of the vertical axis.
     """
     covariances = [c for c in COVARIANCES if any((f["covariance"] == c).any() for f in frames.values())]
-    figure, first = canvas(width=3.6 * len(covariances) + 1.0, height=3.0 * len(frames) + 0.6)
-    first.remove()
-    grid = figure.subplots(len(frames), len(covariances), sharex=True, sharey=True, squeeze=False)
+    width, height = 3.6 * len(covariances) + 1.0, 3.0 * len(frames) + 0.6
+    figure, panels = grid(len(frames), len(covariances), width=width, height=height, sharex=True, sharey=True)
     titles = {
         "noise": "spread: noise",
         "within": "spread: noise + within cluster",
         "total": "spread: eq. (8) as printed",
     }
-    for (process, frame), line in zip(frames.items(), grid, strict=True):
+    for (process, frame), line in zip(frames.items(), panels, strict=True):
         starts = [s for s in dict.fromkeys(frame["start"]) if s != STATIONARY]
         for covariance, axes in zip(covariances, line, strict=True):
             none = frame[frame["start"] == STATIONARY]
@@ -338,8 +337,8 @@ def draw_initialisation(
             axes.grid(visible=True)
             axes.set_title(f"{process}\n{titles[covariance]}")
         line[0].set_ylabel(label)
-    for axes in grid[-1]:
+    for axes in panels[-1]:
         axes.set_xlabel("T")
-    handles, names = grid[0][0].get_legend_handles_labels()
+    handles, names = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=3)
     return figure

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from tqdm import tqdm
 
+from genodiff.reproduce import Length, seeds_for
+from genodiff.reproduce.claims import SLOW
 from genodiff.reproduce.forward import draw_forward, draw_samples, draw_separation
 from genodiff.reproduce.page import markdown_table, number, save_figure, write_page
 from genodiff.reproduce.plane import (
     EULER_STEPS,
     HORIZON,
-    SLOW,
     Budget,
     Data,
     Drawn,
@@ -41,7 +42,6 @@ from genodiff.reproduce.theory import plane_claims, plane_initialisation, plane_
 __all__ = ["BUDGETS", "LIMITS", "NAME", "near", "reproduce", "run", "truth_metrics"]
 
 Array = NDArray[np.float64]
-Length = Literal["quick", "full"]
 
 NAME = "gou-mixture"
 POINTS = 2_000
@@ -292,7 +292,7 @@ def reproduce(
     """
     began = time.monotonic()
     plane, lengths, n = plane or Plane(), sizes or BUDGETS[budget], n or POINTS
-    count = seeds or {"quick": 2, "full": 5}[budget]
+    count = seeds_for(budget, seeds)
     with _one_thread():
         results, shown, train = run(plane, seeds=count, budget=lengths, progress=progress, device=device, n=n)
         sensitivity = _sensitivity(budget=lengths, networks=budget == "full", device=device, n=n)

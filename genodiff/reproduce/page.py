@@ -13,7 +13,7 @@ from genodiff.files import atomic_text, atomic_write
 from genodiff.report.style import png
 from genodiff.reproduce.tables import METRICS, Check, Results
 
-__all__ = ["markdown_table", "number", "save_figure", "write_page"]
+__all__ = ["markdown_table", "number", "save_figure", "save_table", "write_page"]
 
 _FLOOR = "floor"
 
@@ -82,9 +82,11 @@ def _check_table(checks: Sequence[Check]) -> str:
     return markdown_table(["metric", "what is judged", "value", "at most", "verdict"], rows)
 
 
-def _csv(frame: pd.DataFrame, path: Path) -> None:
+def save_table(frame: pd.DataFrame, path: Path) -> Path:
+    """Writes a table as CSV with six significant digits, whole or not at all, and returns the path."""
     with atomic_write(path) as temporary:
         frame.to_csv(temporary, index=False, float_format="%.6g")
+    return path
 
 
 def write_page(
@@ -125,8 +127,8 @@ def write_page(
         path of the page.
     """
     frame = results.frame()
-    _csv(frame, output / f"{name}.csv")
-    _csv(results.long(), output / f"{name}.seeds.csv")
+    save_table(frame, output / f"{name}.csv")
+    save_table(results.long(), output / f"{name}.seeds.csv")
     seeds = ", ".join(map(str, results.seeds))
     spread = "mean ± standard deviation over seeds" if len(results.seeds) > 1 else "one seed"
     parts = [

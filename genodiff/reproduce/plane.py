@@ -33,11 +33,9 @@ from genodiff.core.processes import LinearDiffusion, Transition, gou, variance_p
 from genodiff.core.samplers import Ancestral, EulerMaruyama, Sampler
 from genodiff.core.schedules import LinearRate, log_noise_grid, uniform_grid
 from genodiff.core.training import TrainingConfig, generator_on, step_generator, train
+from genodiff.reproduce.claims import SLOW
 
 __all__ = ["Budget", "Data", "Drawn", "Plane", "copies", "isotropic_ddpm", "learn", "principal", "recipe", "with_base"]
-
-SLOW = 0.1
-"""a of the drift: contraction of the leading mode relative to that of a mode without variance."""
 
 HORIZON = 1.0
 """T of the GOU methods: the modes still lie ten standard deviations apart, x₂ has lost 86 % of its signal variance."""

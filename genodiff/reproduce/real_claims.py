@@ -14,16 +14,23 @@ from numpy.typing import NDArray
 
 from data_prep.variants import VariantTable
 from genodiff.core.processes import LinearDiffusion
-from genodiff.files import atomic_write
 from genodiff.genotypes.units import Units, units_of
-from genodiff.reproduce.claims import active_modes, correlation_change, draw_correlation, draw_modes, group_signal
+from genodiff.reproduce.claims import (
+    DRIFTS,
+    active_modes,
+    correlation_change,
+    draw_correlation,
+    draw_modes,
+    group_signal,
+    modal,
+)
 from genodiff.reproduce.initialisation import (
     draw_initialisation,
     genotype_anchorings,
     genotype_process,
     initialisation_error,
 )
-from genodiff.reproduce.page import save_figure
+from genodiff.reproduce.page import save_figure, save_table
 
 __all__ = ["HORIZONS", "TIMES", "claim_figures", "correlations", "groups", "start_errors"]
 
@@ -31,9 +38,6 @@ HORIZONS = tuple(float(t) for t in np.geomspace(0.1, 10.0, 7))
 """Horizons T of the start law; a mode without variance contracts by exp(−T)."""
 
 TIMES = np.geomspace(0.01, 20.0, 40)
-
-DRIFTS = {"GOU, a = 0.1": 0.1, "isotropic": 1.0}
-"""Contraction of the leading mode relative to one without variance, by name."""
 
 MODES = 10
 
@@ -86,8 +90,7 @@ def correlations(units: Units) -> dict[str, pd.DataFrame]:
 
 
 def _spectrum(process: LinearDiffusion, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    z: NDArray[np.float64] = process.basis.double().analysis(torch.from_numpy(rows) - process.mean.double()).numpy()
-    return np.maximum(np.square(z).mean(0), 1e-12)
+    return np.maximum(np.square(modal(process, torch.from_numpy(rows) - process.mean.double())).mean(0), 1e-12)
 
 
 def _draw_groups(signals: dict[str, pd.DataFrame], active: dict[str, NDArray[np.int64]]) -> tuple[Figure, str]:
@@ -126,8 +129,7 @@ def claim_figures(
 
     def save(kind: str, frames: dict[str, pd.DataFrame], draw: Callable[[], Figure]) -> str:
         everything = pd.concat([frame.assign(process=process) for process, frame in frames.items()])
-        with atomic_write(output / f"{name}.{kind}.csv") as temporary:
-            everything.to_csv(temporary, index=False, float_format="%.6g")
+        save_table(everything, output / f"{name}.{kind}.csv")
         return save_figure(draw(), output / f"{name}.{kind}.png").name
 
     starts = start_errors(units, seed=seed)

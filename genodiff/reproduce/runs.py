@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,14 +23,13 @@ from data_prep.variants import VariantTable
 from genodiff import __version__
 from genodiff.evaluation.covariance import wasserstein_per_site
 from genodiff.files import atomic_text, atomic_write
+from genodiff.reproduce import Length
 from genodiff.reproduce.tables import Results, paper_metrics, wasserstein_1d
 
 __all__ = [
-    "NEAR", "NEAR_LD", "UNROUNDED", "W2_SITES", "Budget", "Cache", "Drawer", "Method", "Outcome", "Problem",
+    "NEAR", "NEAR_LD", "UNROUNDED", "W2_SITES", "Cache", "Drawer", "Method", "Outcome", "Problem",
     "genotype_errors", "measure", "methods",
 ]  # fmt: skip
-
-Budget = Literal["quick", "full"]
 
 W2_SITES = "w2_sites"
 """W2 averaged over all sites, beside the paper's first five."""
@@ -237,7 +236,7 @@ def _rounded(x: NDArray[Any]) -> NDArray[np.int8]:
     return np.asarray(x) if x.dtype == np.int8 else np.clip(np.rint(x), 0, 2).astype(np.int8)
 
 
-def methods(names: Sequence[str], *, budget: Budget, device: str, progress: bool, config: Any = None) -> list[Method]:
+def methods(names: Sequence[str], *, budget: Length, device: str, progress: bool, config: Any = None) -> list[Method]:
     """Methods by name.
 
     Args:
@@ -274,7 +273,7 @@ def _genodiff(name: str, config: Any, *, device: str, progress: bool) -> Method:
     return Method(name, {"config": config.to_dict(), "device": device}, fit)
 
 
-def _plain(name: str, *, budget: Budget, device: str, progress: bool) -> Method:
+def _plain(name: str, *, budget: Length, device: str, progress: bool) -> Method:
     """A published recipe; its real numbers are judged unrounded too, which is what the paper seems to have done."""
     from genodiff.baselines.isotropic import GouPaper, IsotropicPaper
 

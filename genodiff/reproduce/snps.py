@@ -18,14 +18,14 @@ from tqdm import tqdm
 
 from data_prep.simulate import simulate_ld_blocks
 from data_prep.variants import VariantTable
-from genodiff.files import atomic_text, atomic_write
-from genodiff.reproduce.page import markdown_table, number, write_page
+from genodiff.files import atomic_text
+from genodiff.reproduce import Length, seeds_for
+from genodiff.reproduce.page import markdown_table, number, save_table, write_page
 from genodiff.reproduce.runs import (
     NEAR,
     NEAR_LD,
     UNROUNDED,
     W2_SITES,
-    Budget,
     Cache,
     Problem,
     against_many,
@@ -139,7 +139,7 @@ def targets(frame: pd.DataFrame, *, many: int) -> list[Target]:
 
 
 def sensitivity(
-    designs: Sequence[Design], *, budget: Budget, cache: Cache, progress: bool, device: str
+    designs: Sequence[Design], *, budget: Length, cache: Cache, progress: bool, device: str
 ) -> tuple[pd.DataFrame, float]:
     """Errors of genodiff and of the floor on other designs, one seed each.
 
@@ -161,7 +161,7 @@ def sensitivity(
     return pd.DataFrame(rows), seconds
 
 
-def _sensitivity_page(output: Path, frame: pd.DataFrame, *, command: str, budget: Budget) -> str:
+def _sensitivity_page(output: Path, frame: pd.DataFrame, *, command: str, budget: Length) -> str:
     """Writes the table of sensitivity as Markdown and CSV; returns the note that points to it."""
     shown = ("mean_error", "sd_error", "cov_frobenius", "corr_frobenius", W2_SITES, "histogram_kl", NEAR_LD)
     rows = []
@@ -179,8 +179,7 @@ def _sensitivity_page(output: Path, frame: pd.DataFrame, *, command: str, budget
         markdown_table(["MAF law, block, decay", *shown], rows),
     ]
     atomic_text(output / f"{stem}.md", "\n\n".join(text) + "\n")
-    with atomic_write(output / f"{stem}.csv") as temporary:
-        frame.to_csv(temporary, index=False, float_format="%.6g")
+    save_table(frame, output / f"{stem}.csv")
     return f"Other block sizes, rates and laws of frequency: [{stem}.md]({stem}.md)."
 
 
@@ -195,7 +194,7 @@ def _intro(design: Design) -> str:
     )
 
 
-def _notes(frame: pd.DataFrame, design: Design, *, many: int, budget: Budget) -> list[str]:
+def _notes(frame: pd.DataFrame, design: Design, *, many: int, budget: Length) -> list[str]:
     """What a reader has to know to read the numbers."""
     means = frame.set_index(["method", "against", "metric"])["mean"]
     printed = PAPER["Table 2"]["gou"]
@@ -232,7 +231,7 @@ def reproduce(
     output: Path,
     *,
     seeds: int | None = None,
-    budget: Budget = "quick",
+    budget: Length = "quick",
     progress: bool = False,
     device: str = "auto",
     design: Design | None = None,
@@ -257,7 +256,7 @@ def reproduce(
     Returns:
         path of the page.
     """
-    count = seeds or (2 if budget == "quick" else 5)
+    count = seeds_for(budget, seeds)
     design = design or Design(many=1_000 if budget == "quick" else Design.many)
     cache = Cache(output / ".cache")
     sensitive = budget == "full" if sensitive is None else sensitive

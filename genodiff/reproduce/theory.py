@@ -12,9 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from genodiff.core.processes import LinearDiffusion, gou
-from genodiff.files import atomic_write
 from genodiff.reproduce.claims import (
+    DRIFTS,
     LEVELS,
+    SLOW,
     active_modes,
     bayes_error,
     block_covariance,
@@ -26,14 +27,13 @@ from genodiff.reproduce.claims import (
     time_of_error,
 )
 from genodiff.reproduce.initialisation import STATIONARY, anchorings, draw_initialisation, initialisation_error
-from genodiff.reproduce.page import markdown_table, number, save_figure
-from genodiff.reproduce.plane import SLOW, Plane, principal
+from genodiff.reproduce.page import markdown_table, number, save_figure, save_table
+from genodiff.reproduce.plane import Plane, principal
 
 __all__ = ["Findings", "plane_claims", "plane_initialisation", "plane_processes"]
 
 Array = NDArray[np.float64]
 
-_DRIFTS = {f"GOU, a = {SLOW:g}": SLOW, "isotropic": 1.0}
 _NOISES = (0.3, 1.0, 3.0, 10.0)
 
 
@@ -48,13 +48,7 @@ class Findings:
 def plane_processes(rows: Array) -> dict[str, LinearDiffusion]:
     """GOU and isotropic drift in the principal axes of the rows, float64."""
     basis, spectrum, mean = principal(torch.from_numpy(rows))
-    return {name: gou(basis, mean=mean, spectrum=spectrum, a=a, horizon=1.0) for name, a in _DRIFTS.items()}
-
-
-def _save(frame: pd.DataFrame, path: Path) -> str:
-    with atomic_write(path) as temporary:
-        frame.to_csv(temporary, index=False, float_format="%.6g")
-    return path.name
+    return {name: gou(basis, mean=mean, spectrum=spectrum, a=a, horizon=1.0) for name, a in DRIFTS.items()}
 
 
 def plane_initialisation(output: Path, rows: Array, *, name: str, horizons: Array, samples: int, seed: int) -> Findings:
@@ -74,7 +68,7 @@ def plane_initialisation(output: Path, rows: Array, *, name: str, horizons: Arra
         for drift, process in plane_processes(rows).items()
     }
     everything = pd.concat([f.assign(process=drift) for drift, f in frames.items()])
-    csv = _save(everything, output / f"{name}.initialisation.csv")
+    csv = save_table(everything, output / f"{name}.initialisation.csv").name
     picture = save_figure(draw_initialisation(frames), output / f"{name}.initialisation.png").name
     shown = horizons[np.argmin(np.abs(np.log(horizons)))]
     lines = []
@@ -133,7 +127,7 @@ def plane_claims(output: Path, plane: Plane, *, name: str) -> Findings:
     block = block_covariance()
     errors, modes, facts, lines = {}, {}, [], []
     at_noise = {}
-    for drift, a in _DRIFTS.items():
+    for drift, a in DRIFTS.items():
         process, spectrum = gou_of_covariance(plane.covariance, a=a)
         errors[drift] = (times, bayes_error(process, difference, within, times))
         passed = [time_of_error(process, difference, within, level) for level in LEVELS]
@@ -170,7 +164,8 @@ def plane_claims(output: Path, plane: Plane, *, name: str) -> Findings:
                 row.append(number(value))
                 facts.append(("correlation", label, f"{column} at noise-to-signal {ratio:g}", value))
         kept.append(row)
-    csv = _save(pd.DataFrame(facts, columns=["claim", "process", "quantity", "value"]), output / f"{name}.claims.csv")
+    told = pd.DataFrame(facts, columns=["claim", "process", "quantity", "value"])
+    csv = save_table(told, output / f"{name}.claims.csv").name
     figures = [
         (save_figure(draw_modes(errors, modes), output / f"{name}.modes.png").name,
          "Claim 1. Left: least error of telling the two groups of the plane apart from X_t. Right: modes of a block "
@@ -179,7 +174,7 @@ def plane_claims(output: Path, plane: Plane, *, name: str) -> Findings:
          "Claim 2. Change of the correlations of a block of 20 simulated SNPs: at equal time, at equal total noise, "
          "and with the noise spread evenly so that only the correlations of the signal count."),
     ]  # fmt: skip
-    first, second = _DRIFTS
+    first, second = DRIFTS
     (_, gou_modes), (_, flat_modes) = modes.values()
     fewer = int((gou_modes < flat_modes).sum())
     better = int((at_noise[first] < at_noise[second]).sum())

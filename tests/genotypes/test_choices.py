@@ -14,14 +14,9 @@ from genodiff.genotypes.config import SamplerName
 from genodiff.genotypes.engine import SAMPLERS
 from genodiff.genotypes.model import GenotypeModel
 from genodiff.genotypes.units import units_of
-from tests.genotypes.tables import coalescent, small
+from tests.genotypes.tables import small
 
 UNTRAINED = {"training": {"steps": 0}}
-
-
-@pytest.fixture(scope="module")
-def table() -> VariantTable:
-    return coalescent(60, 200)
 
 
 @pytest.fixture(scope="module")

@@ -16,18 +16,13 @@ from genodiff.core.training import TrainingError, Workers
 from genodiff.genotypes.config import PRESETS, ModelConfig, preset
 from genodiff.genotypes.engine import AlleleProblem
 from genodiff.genotypes.model import GenotypeModel, fingerprint_of, resolve_device
-from tests.genotypes.tables import SMALL, coalescent, small, table_of
+from tests.genotypes.tables import SMALL, small, table_of
 
 QUICK = small(training={"steps": 4})
 
 
 def fit(table: VariantTable, config: ModelConfig = SMALL, **arguments: object) -> GenotypeModel:
     return GenotypeModel(config).fit(table, device="cpu", **arguments)  # type: ignore[arg-type]
-
-
-@pytest.fixture(scope="module")
-def table() -> VariantTable:
-    return coalescent(60, 200)
 
 
 @pytest.fixture(scope="module")
