@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 
 import pandas as pd
 
@@ -11,7 +12,10 @@ from data_prep.errors import InputError, OutputError
 from data_prep.files import read_text
 from data_prep.variants import VariantTable
 
-__all__ = ["attach_panel", "read_panel", "write_panel"]
+__all__ = ["PARENT", "attach_panel", "parents_of", "read_panel", "read_parents", "write_panel"]
+
+PARENT = "super_pop"
+"""Column of a panel that says within what the labels of another column lie."""
 
 _SAMPLE = ("sample", "#sample", "iid", "#iid", "id", "sample_id", "individual")
 _LABEL = ("super_pop", "label", "pop", "population")
@@ -75,14 +79,71 @@ def read_panel(path: str | os.PathLike[str], column: str | None = None) -> pd.Se
     return pd.Series(labels, name="label", dtype=object).rename_axis("sample")
 
 
+def read_parents(
+    path: str | os.PathLike[str], column: str | None = None, parent: str | None = None
+) -> pd.Series | None:
+    """The parent of every person's label, as super-populations are of populations, by sample name.
+
+    Args:
+        path: the panel.
+        column: the label column, as for :func:`read_panel`.
+        parent: the column of parents; if ``None``, ``super_pop`` where the panel has it beside the label column and
+            every label lies in one of them.
+
+    Returns:
+        Parents (str), indexed by ``sample``; ``None`` where none are asked for and none are found.
+
+    Raises:
+        InputError: as for :func:`read_panel`, or a label lies in two parents that were asked for.
+    """
+    labels = read_panel(path, column)
+    try:
+        above = read_panel(path, parent or PARENT)
+    except InputError:
+        if parent is not None:
+            raise
+        return None
+    several = above.groupby(labels).agg(lambda part: len(set(part))) > 1
+    if several.any() and parent is not None:
+        label = str(several.idxmax())
+        first, second = sorted(above[labels == label].unique())[:2]
+        raise InputError(
+            f"{path}: label {label!r} lies in {first!r} and in {second!r} of column {parent!r}: "
+            "name a column that holds one parent a label with --panel-parent"
+        )
+    same = above.nunique() == labels.nunique()
+    return None if several.any() or (same and parent is None) else above.rename("parent")
+
+
+def parents_of(table: VariantTable) -> dict[str, str] | None:
+    """Parent of every label of a table; ``None`` where it has no labels or no parents.
+
+    Raises:
+        InputError: a label lies in two parents.
+    """
+    labels = table.labels
+    if labels is None or "parent" not in table.samples.columns:
+        return None
+    out: dict[str, str] = {}
+    for label, parent in zip(labels.tolist(), table.samples["parent"].astype(str), strict=True):
+        if out.setdefault(label, parent) != parent:
+            raise InputError(f"label {label!r} lies in {out[label]!r} and in {parent!r}: give every label one parent")
+    return out
+
+
 def attach_panel(
-    table: VariantTable, panel: pd.Series, *, source: str | os.PathLike[str] | None = None
+    table: VariantTable,
+    panel: pd.Series,
+    *,
+    parents: pd.Series | None = None,
+    source: str | os.PathLike[str] | None = None,
 ) -> VariantTable:
-    """The table with a label for every person.
+    """The table with a label for every person, and with its parent in ``samples["parent"]`` where there are parents.
 
     Args:
         table: people to label; the panel may hold others too.
         panel: labels indexed by sample name, from :func:`read_panel`.
+        parents: parents of the labels indexed by sample name, from :func:`read_parents`.
         source: the file of the panel, for the message.
 
     Raises:
@@ -96,7 +157,10 @@ def attach_panel(
             f"{source or 'the panel'} lacks {len(absent):,} of {len(names):,} people (first: {first}): "
             "add them, or read only people of the panel"
         )
-    return table.with_labels(panel.loc[names].astype(str).to_numpy())
+    labelled = table.with_labels(panel.loc[names].astype(str).to_numpy())
+    if parents is None:
+        return labelled
+    return replace(labelled, samples=labelled.samples.assign(parent=parents.loc[names].astype(str).to_numpy()))
 
 
 def write_panel(table: VariantTable, path: str | os.PathLike[str]) -> None:

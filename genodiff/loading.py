@@ -11,7 +11,7 @@ import numpy as np
 from data_prep.errors import InputError
 from data_prep.filters import FilterReport, filter_table
 from data_prep.maps import GeneticMap, read_map
-from data_prep.panels import attach_panel, read_panel
+from data_prep.panels import attach_panel, read_panel, read_parents
 from data_prep.readers import read_variants
 from data_prep.splits import read_sample_list, split_by_names, split_people
 from data_prep.variants import VariantTable
@@ -29,6 +29,7 @@ class DataOptions:
         path: VCF, bgzipped VCF or BCF.
         panel: file of population labels.
         panel_column: its column, if not the usual one.
+        panel_parent: the column of what labels lie within, if not the usual one.
         region: ``contig`` or ``contig:from-to`` (bp, 1-based, inclusive).
         genetic_map: file of the genetic map.
         maf: least minor-allele frequency among the people learned from; 0 keeps every polymorphic site.
@@ -41,6 +42,7 @@ class DataOptions:
     path: Path
     panel: Path | None = None
     panel_column: str | None = None
+    panel_parent: str | None = None
     region: str | None = None
     genetic_map: Path | None = None
     maf: float = 0.01
@@ -75,6 +77,7 @@ def load_data(options: DataOptions, *, progress: bool) -> Data:
     held_names = None if options.holdout_samples is None else read_sample_list(options.holdout_samples)
     held_count = round(options.holdout * len(names)) if held_names is None else len(held_names)
     panel = None if options.panel is None else read_panel(options.panel, options.panel_column)
+    parents = None if options.panel is None else read_parents(options.panel, options.panel_column, options.panel_parent)
     # A site at frequency f among the people learned from, a share m of whom lack a call, has at least
     # (1 − m) (1 − share) f among all.
     learned = max(0.0, 1 - held_count / len(names))
@@ -86,7 +89,7 @@ def load_data(options: DataOptions, *, progress: bool) -> Data:
         progress=progress,
     )
     if panel is not None:
-        everybody = attach_panel(everybody, panel, source=options.panel)
+        everybody = attach_panel(everybody, panel, parents=parents, source=options.panel)
     holdout: VariantTable | None = None
     if held_names is not None:
         chosen, held = split_by_names(everybody, held_names, source=options.holdout_samples)

@@ -123,6 +123,9 @@ data_options = stack(
     click.option("--panel", type=PATH,
                  help="Population labels: a table with the columns sample and super_pop, label or pop."),
     click.option("--panel-column", help="Column of the panel to take labels from."),
+    click.option("--panel-parent",
+                 help="Column of what these labels lie within, from which a label of few people borrows; super_pop "
+                      "where every label lies in one."),
     click.option("--region", help="Contig or contig:from-to (bp), for example 22:1-2000000."),
     click.option("--map", "genetic_map", type=PATH, help="Genetic map (bp to cM): PLINK, HapMap or SHAPEIT format."),
     click.option("--maf", type=Range(0, 0.5), default=0.01, show_default=True,
@@ -202,7 +205,8 @@ def data_from(vcf: Path, o: dict[str, Any]) -> DataOptions:
     from genodiff.loading import DataOptions
 
     return DataOptions(
-        path=vcf, panel=o["panel"], panel_column=o["panel_column"], region=o["region"], genetic_map=o["genetic_map"],
+        path=vcf, panel=o["panel"], panel_column=o["panel_column"],
+        panel_parent=o["panel_parent"], region=o["region"], genetic_map=o["genetic_map"],
         maf=o["maf"], max_missing=o["max_missing"], holdout=o["holdout"], holdout_samples=o["holdout_samples"],
         seed=o["seed"],
     )  # fmt: skip

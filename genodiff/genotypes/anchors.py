@@ -4,10 +4,15 @@ Rows (haplotypes, or people where calls are unphased) are clustered in the space
 A person is then a label and the unordered pair of the clusters of its two haplotypes, and a synthetic person is drawn
 by drawing such a combination. Clustering *people* and drawing both haplotypes freely within a cluster would be wrong:
 a cluster of heterozygotes for a common long haplotype would turn into homozygotes of either kind.
+
+Clusters lie within labels. A label of fewer than 40 rows has none of its own: means over a handful of people would be
+noise, and would give those people away. Its rows join the clusters of its parent (the super-population of a population;
+everybody where no parent is known), and the law of its anchors is a Dirichlet posterior mean whose prior is the parent.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,28 +22,81 @@ from numpy.typing import NDArray
 
 from genodiff.genotypes.units import Units
 
-__all__ = ["Anchors", "Population", "fit_anchors", "inbreeding"]
+__all__ = ["Anchors", "Population", "fit_anchors", "inbreeding", "pseudo_rows"]
 
 _PCS = 10
 _CANDIDATES = (1, 2, 4, 8, 16, 32, 64)
 _USUALLY_LEAST = 8
 _ROWS_PER_ANCHOR = 40
 _TOLERANCE = 0.01
+_NEAREST_F_ST, _FARTHEST_F_ST = 0.001, 0.5
 
 
 @dataclass(frozen=True)
 class Population:
-    """How often each combination of label and anchors occurs among people.
+    """How often each combination of label and anchors is to be expected among people.
 
     Attributes:
         labels: names of the labels; a single empty name where no panel was given.
         combinations: int (m, 1 + rows per person): label, then the anchors of a person's rows in ascending order.
-        counts: people per combination, (m,).
+        counts: people per combination, (m,). Those of a label add up to its people; they are whole numbers unless the
+            label borrows from its parent.
+        parents: parent of every label, or none for any.
+        borrowed: share of the law of anchors that each label has from its parent, none where all are 0.
     """
 
     labels: tuple[str, ...]
     combinations: NDArray[np.int64]
-    counts: NDArray[np.int64]
+    counts: NDArray[np.float64]
+    parents: tuple[str, ...] = ()
+    borrowed: tuple[float, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        labels: tuple[str, ...],
+        people: NDArray[np.int64],
+        *,
+        parents: tuple[str, ...] = (),
+        pseudo: Mapping[int, float] | None = None,
+        pseudo_parent: Mapping[str, float] | None = None,
+    ) -> Population:
+        """Counts combinations among people, and mixes in those of the parent where a label is to borrow.
+
+        A label of n people has the law (n · own + α · parent) / (n + α): the posterior mean of a Dirichlet law with
+        the parent's shares as mean and α as concentration. A parent of few people borrows from everybody likewise.
+
+        Args:
+            labels: names.
+            people: label and anchors of every person, (people, 1 + rows per person).
+            parents: parent of every label; one parent of them all if empty.
+            pseudo: α in people, of the labels that borrow.
+            pseudo_parent: α in people, of the parents that borrow.
+        """
+        pseudo, pseudo_parent = pseudo or {}, pseudo_parent or {}
+        people = np.column_stack([people[:, 0], np.sort(people[:, 1:], axis=1)])
+        pairs, kind = np.unique(people[:, 1:], axis=0, return_inverse=True)
+        table = np.zeros((len(labels), len(pairs)))
+        np.add.at(table, (people[:, 0], kind.ravel()), 1)
+        everybody = table.sum(0) / table.sum()
+        above = np.asarray(parents or [""] * len(labels))
+        expected = table.copy()
+        for label, alpha in pseudo.items():
+            of_parent = table[above == above[label]].sum(0)
+            beyond = pseudo_parent.get(str(above[label]), 0.0)
+            law = (of_parent + beyond * everybody) / (of_parent.sum() + beyond)
+            n = table[label].sum()
+            expected[label] = n * (table[label] + alpha * law) / (n + alpha)
+        label_at, pair_at = np.nonzero(expected)
+        size = table.sum(1)
+        borrowed = tuple(pseudo[k] / (size[k] + pseudo[k]) if k in pseudo else 0.0 for k in range(len(labels)))
+        return cls(
+            labels,
+            np.column_stack([label_at, pairs[pair_at]]).astype(np.int64),
+            expected[label_at, pair_at],
+            parents,
+            tuple(map(float, borrowed)) if pseudo else (),
+        )
 
     def draw(self, n: int, *, rng: np.random.Generator, label: int | None = None) -> NDArray[np.int64]:
         """Combinations of n new people, (n, 1 + rows per person), in random order.
@@ -136,6 +194,7 @@ def fit_anchors(
     units: Units,
     *,
     labels: NDArray[np.str_] | None = None,
+    parents: Mapping[str, str] | None = None,
     n: int | None = None,
     kind: Literal["means", "medoids"] = "means",
     seed: int = 1,
@@ -145,10 +204,11 @@ def fit_anchors(
     Args:
         units: rows of states.
         labels: population label of every person, or ``None``.
-        n: number of anchors, about; at least one per label, at most as many as there are distinct rows. If ``None``,
-            the fewest of 8, 16, 32 and 64 (of 1, 2 and 4 where there are not 40 rows for each of 8) for which
-            re-pairing haplotypes at random within their anchor is expected to keep F_IS within .01; the most that have
-            40 rows each on average where none does, and where rows are people.
+        parents: parent of every label, from which a label of fewer than 40 rows borrows; ``None`` if all have one.
+        n: number of anchors, about; at least one per label of 40 rows or more, at most as many as there are distinct
+            rows. If ``None``, the fewest of 8, 16, 32 and 64 (of 1, 2 and 4 where there are not 40 rows for each of 8)
+            for which re-pairing haplotypes at random within their anchor is expected to keep F_IS within .01; the most
+            that have 40 rows each on average where none does, and where rows are people.
         kind: ``"means"`` starts the sampler at the mean of a cluster; ``"medoids"`` at the row nearest to that mean.
         seed: of the clustering.
 
@@ -168,22 +228,22 @@ def fit_anchors(
     possible = [k for k in _CANDIDATES if k == 1 or k * _ROWS_PER_ANCHOR <= rows]
     candidates = [n] if n is not None else [k for k in possible if k >= _USUALLY_LEAST] or possible
     row_label = np.repeat(label_index, units.per_person)
+    row_parent = np.unique([(parents or {}).get(name, "") for name in names], return_inverse=True)[1][row_label]
+    stratum = _strata(row_label, row_parent)
     assignment, repaired = np.zeros(rows, dtype=np.int64), float("nan")
     for k in candidates:
-        assignment = _clusters(scores, row_label, k, seed=seed)
+        assignment = _clusters(scores, stratum, row_parent, k, seed=seed)
         if units.per_person == 2:
             repaired = _repaired(haplotypes, assignment)
             if abs(repaired - observed) <= _TOLERANCE and k > 1:
                 break
     points = _points(units, assignment)
-    people = np.sort(assignment.reshape(-1, units.per_person), axis=1)
-    combinations, counts = np.unique(np.column_stack([label_index, people]), axis=0, return_counts=True)
     return Anchors(
         assignment=assignment,
         points=points,
         starts=points if kind == "means" else _medoids(units, assignment, scores),
         weights=np.bincount(assignment, minlength=len(points)) / rows,
-        population=Population(names, combinations.astype(np.int64), counts.astype(np.int64)),
+        population=_population(units, names, label_index, assignment, parents),
         inbreeding=(observed, repaired),
     )
 
@@ -195,21 +255,118 @@ def _label_index(labels: NDArray[np.str_] | None, people: int) -> tuple[tuple[st
     return tuple(names.tolist()), index.astype(np.int64)
 
 
-def _clusters(scores: NDArray[np.float64], row_label: NDArray[np.int64], k: int, *, seed: int) -> NDArray[np.int64]:
-    """About k clusters of rows, each within one label; a label receives its share of them, at least one."""
+def _population(
+    units: Units,
+    names: tuple[str, ...],
+    label: NDArray[np.int64],
+    assignment: NDArray[np.int64],
+    parents: Mapping[str, str] | None,
+) -> Population:
+    """Who goes with whom; labels and parents of too few rows borrow from what is above them."""
+    above = np.asarray([(parents or {}).get(name, "") for name in names])
+    people = np.column_stack([label, assignment.reshape(-1, units.per_person)])
+    size = np.bincount(label, minlength=len(names)) * units.per_person
+    small = np.flatnonzero(size < _ROWS_PER_ANCHOR) if len(names) > 1 else np.arange(0)
+    pseudo: dict[int, float] = {}
+    pseudo_parent: dict[str, float] = {}
+    for parent in np.unique(above[small]):
+        of_parent = np.flatnonzero(above == parent)
+        alpha = pseudo_rows(units, label, of_parent) / units.per_person
+        pseudo |= {int(k): alpha for k in small if above[k] == parent}
+        if size[of_parent].sum() < _ROWS_PER_ANCHOR:
+            group = np.unique(above, return_inverse=True)[1]
+            pseudo_parent[str(parent)] = pseudo_rows(units, group[label], np.unique(group)) / units.per_person
+    return Population.of(
+        names, people, parents=tuple(above.tolist()) if parents else (), pseudo=pseudo, pseudo_parent=pseudo_parent
+    )
+
+
+def pseudo_rows(units: Units, group: NDArray[np.int64], among: NDArray[np.int64]) -> float:
+    """How many rows of their parent some groups of people are worth as a prior: (1 − F_ST) / F_ST.
+
+    Frequencies of groups that drifted from one parent scatter about its own like a beta law of that concentration
+    (Balding & Nichols 1995). F_ST = 1 − ΣH_w / ΣH_b over sites (Hudson, Slatkin & Maddison 1992, as a ratio of sums:
+    Bhatia et al. 2013) with the heterozygosity within groups H_w and between them H_b, held within .001 … .5.
+
+    Args:
+        units: rows of states.
+        group: of every person.
+        among: the groups that count; where fewer than two are left with two rows each, the prior is the strongest.
+    """
+    frequency: list[NDArray[np.float64]] = []
+    heterozygosity: list[NDArray[np.float64]] = []
+    weight: list[float] = []
+    for k in among:
+        known, total = units.tally(units.rows_of(np.flatnonzero(group == k)))
+        alleles = known * units.ploidy
+        p = total / np.maximum(alleles, 1)
+        if alleles.max(initial=0) >= 2:
+            frequency.append(p)
+            heterozygosity.append(2 * p * (1 - p) * alleles / np.maximum(alleles - 1, 1))
+            weight.append(float(alleles.mean()))
+    if len(frequency) < 2:
+        return (1 - _NEAREST_F_ST) / _NEAREST_F_ST
+    p, w = np.stack(frequency), np.asarray(weight)
+    share = np.outer(w, w)
+    np.fill_diagonal(share, 0)
+    # Σ_ij w_ij (p_i (1 − p_j) + p_j (1 − p_i)) over sites, for weights that are symmetric.
+    between = 2 * (share.sum(1) @ p - np.einsum("is,ij,js->s", p, share, p)).sum() / share.sum()
+    within = (share.sum(1) @ np.stack(heterozygosity)).sum() / share.sum()
+    f_st = np.clip(1 - within / between if between > 0 else 0.0, _NEAREST_F_ST, _FARTHEST_F_ST)
+    return float((1 - f_st) / f_st)
+
+
+def _strata(row_label: NDArray[np.int64], row_parent: NDArray[np.int64]) -> NDArray[np.int64]:
+    """What rows are clustered within: their label; or, in labels of too few rows, others of that kind; −1 for neither.
+
+    Labels of too few rows are put together within their parent. Where these are too few as well, the rows join the
+    clusters of their parent; where it has none, they are put together with all others of no cluster.
+    """
+    stratum = row_label.copy()
+    few = np.bincount(row_label)[row_label] < _ROWS_PER_ANCHOR
+    first = row_label.max() + 1
+    stratum[few] = first + row_parent[few]
+    alone = few & (np.bincount(stratum)[stratum] < _ROWS_PER_ANCHOR)
+    alone &= ~np.isin(row_parent, row_parent[~alone])
+    stratum[alone] = first + row_parent.max() + 1
+    everywhere = np.bincount(stratum)[stratum] >= min(_ROWS_PER_ANCHOR, len(stratum))
+    if not everywhere.any():
+        return np.zeros_like(row_label)
+    return np.where(everywhere, stratum, -1)
+
+
+def _clusters(
+    scores: NDArray[np.float64],
+    stratum: NDArray[np.int64],
+    row_parent: NDArray[np.int64],
+    k: int,
+    *,
+    seed: int,
+) -> NDArray[np.int64]:
+    """About k clusters of rows, each within one stratum; a stratum receives its share of them, at least one.
+
+    Rows of no stratum join the nearest cluster of their parent, or of all where it has none.
+    """
     from sklearn.cluster import KMeans
 
     out = np.zeros(len(scores), dtype=np.int64)
-    taken = 0
-    for label in np.unique(row_label):
-        rows = np.flatnonzero(row_label == label)
+    centres: list[NDArray[np.float64]] = []
+    parents: list[int] = []
+    for part in np.unique(stratum[stratum >= 0]):
+        rows = np.flatnonzero(stratum == part)
         # Equal rows cannot be told apart: there are no more clusters than distinct rows.
         distinct = len(np.unique(scores[rows].round(4), axis=0))
         share = min(max(1, round(k * len(rows) / len(scores))), distinct)
         model = KMeans(share, n_init=4 if share > 1 else 1, random_state=seed).fit(scores[rows])
         found = np.unique(model.labels_, return_inverse=True)[1]
-        out[rows] = taken + found
-        taken += int(found.max()) + 1
+        out[rows] = len(centres) + found
+        for c in range(found.max() + 1):
+            centres.append(scores[rows[found == c]].mean(0))
+            parents.append(int(row_parent[rows[0]]))
+    for row in np.flatnonzero(stratum < 0):
+        near = np.flatnonzero(np.asarray(parents) == row_parent[row])
+        near = near if len(near) else np.arange(len(centres))
+        out[row] = near[np.square(np.stack(centres)[near] - scores[row]).sum(1).argmin()]
     return out
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from data_prep.blocks import ld_blocks
 from data_prep.errors import InputError
+from data_prep.panels import parents_of
 from data_prep.variants import VariantTable
 from genodiff.core.bases import BlockPCA
 from genodiff.core.training import TrainingConfig, TrainingResult, Workers, train
@@ -147,7 +148,12 @@ class GenotypeModel:
         ties = find_ties(everything.states, ploidy=everything.ploidy)
         units = everything.at(ties.drawn)
         anchors = fit_anchors(
-            units, labels=table.labels, n=self.config.anchors, kind=self.config.anchor_kind, seed=seed
+            units,
+            labels=table.labels,
+            parents=parents_of(table),
+            n=self.config.anchors,
+            kind=self.config.anchor_kind,
+            seed=seed,
         )
         bounds = self._blocks(units.states)
         with torch.random.fork_rng(devices=[]):
@@ -383,10 +389,10 @@ class GenotypeModel:
     def describe(self) -> dict[str, Any]:
         """What the model is, in plain values: for ``genodiff inspect`` and reports."""
         meta, engine = self.meta, self.engine
-        counts: dict[str, int] = {}
-        for row, count in zip(meta.population.combinations, meta.population.counts, strict=True):
-            name = meta.population.labels[row[0]]
-            counts[name] = counts.get(name, 0) + int(count)
+        population = meta.population
+        size = np.bincount(population.combinations[:, 0], population.counts, minlength=len(population.labels))
+        counts = {name: round(n) for name, n in zip(population.labels, size.tolist(), strict=True)}
+        borrowed = dict(zip(population.labels, population.borrowed, strict=bool(population.borrowed)))
         return {
             "unit": "haplotypes" if meta.ploidy == 1 else "dosages",
             "people": meta.n_people,
@@ -396,6 +402,7 @@ class GenotypeModel:
             "first_bp": int(meta.sites["position"].iloc[0]),
             "last_bp": int(meta.sites["position"].iloc[-1]),
             "labels": counts if self.labels else {},
+            "labels_borrowed": {name: share for name, share in borrowed.items() if share > 0},
             "anchors": meta.n_anchors,
             "f_is": meta.inbreeding[0],
             "f_is_repaired": meta.inbreeding[1],
@@ -437,4 +444,5 @@ def fingerprint_of(table: VariantTable, config: ModelConfig, *, seed: int) -> st
         digest.update(np.packbits(table.phased).tobytes())
     if table.labels is not None:
         digest.update("\n".join(table.labels).encode())
+        digest.update(json.dumps(parents_of(table), sort_keys=True).encode())
     return digest.hexdigest()

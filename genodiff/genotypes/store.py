@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["FORMAT_VERSION", "load_model", "save_model"]
 
 FORMAT = "genodiff-model"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _DIGEST_KEY = "header_sha256"
 
 
@@ -85,6 +85,8 @@ def save_model(model: GenotypeModel, path: Path) -> Path:
             "labels": list(meta.population.labels),
             "combinations": meta.population.combinations.tolist(),
             "counts": meta.population.counts.tolist(),
+            "parents": list(meta.population.parents),
+            "borrowed": list(meta.population.borrowed),
             "n_anchors": meta.n_anchors,
             "n_people": meta.n_people,
             "inbreeding": [None if math.isnan(v) else v for v in meta.inbreeding],
@@ -212,7 +214,9 @@ def _rebuild(path: Path, header: dict[str, Any]) -> GenotypeModel:
         population=Population(
             tuple(header["labels"]),
             np.asarray(header["combinations"], dtype=np.int64),
-            np.asarray(header["counts"], dtype=np.int64),
+            np.asarray(header["counts"], dtype=np.float64),
+            tuple(header["parents"]),
+            tuple(header["borrowed"]),
         ),
         n_anchors=header["n_anchors"],
         n_people=header["n_people"],
