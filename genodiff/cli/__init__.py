@@ -8,7 +8,7 @@ from __future__ import annotations
 import click
 
 from genodiff import __version__
-from genodiff.cli import baseline, commands, reproduce, simulate
+from genodiff.cli import baseline, commands, reproduce, simulate, utility
 from genodiff.cli.options import Commands
 
 __all__ = ["main"]
@@ -33,6 +33,7 @@ for command in (
     commands.fit,
     commands.sample,
     commands.evaluate,
+    utility.utility,
     simulate.simulate,
     baseline.baseline,
     reproduce.reproduce,

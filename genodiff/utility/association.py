@@ -1,0 +1,170 @@
+"""Association: the same traits studied in synthetic and in real people, effects and discoveries compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import t as student
+
+from genodiff.evaluation.frequencies import pearson
+from genodiff.evaluation.panels import Comparison
+from genodiff.evaluation.results import FamilyResult, Metric
+from genodiff.utility.dosages import centred, correlation
+from genodiff.utility.errors import Unmeasurable
+from genodiff.utility.traits import Traits, traits_of
+
+__all__ = ["Associations", "family", "found", "regress"]
+
+TESTED_MAF = 0.01
+"""A site is tested where its minor allele is at least this frequent among held-out people."""
+
+LEVEL = 0.05
+"""Level of a test: of one site under a null trait, of all sites together (Bonferroni) for a discovery."""
+
+LOCUS_R2 = 0.5
+"""A causal site is found where a site in at least this r² with it, among held-out people, is significant."""
+
+NULL_TRAITS = 100
+
+
+@dataclass(frozen=True)
+class Associations:
+    """Single-site linear regressions of traits on dosage, with an intercept.
+
+    Attributes:
+        beta: effect per ALT allele, (traits, sites).
+        z: effect over its standard error (Student's t), (traits, sites).
+        p: two-sided p-value with n − 2 degrees of freedom, (traits, sites).
+
+    All are NaN at a site that does not vary.
+    """
+
+    beta: NDArray[np.float64]
+    z: NDArray[np.float64]
+    p: NDArray[np.float64]
+
+    @property
+    def se(self) -> NDArray[np.float64]:
+        """Standard error of the effect, (traits, sites)."""
+        return self.beta / self.z
+
+
+def regress(dosage: NDArray[np.int8], traits: NDArray[np.float64]) -> Associations:
+    """Ordinary least squares of every trait on every site.
+
+    Args:
+        dosage: int8 (people, sites), 0/1/2; a missing call (−1) counts as the mean.
+        traits: (people, traits).
+
+    Raises:
+        ValueError: fewer than three people, or traits of other people.
+    """
+    n = len(dosage)
+    if n < 3 or len(traits) != n:
+        raise ValueError(f"regression needs at least 3 people and a trait of each: {n} people, {len(traits)} traits")
+    x, y = centred(dosage), traits - traits.mean(axis=0)
+    sxx, syy, sxy = (x * x).sum(axis=0), (y * y).sum(axis=0)[:, None], y.T @ x
+    varies = np.broadcast_to(sxx > 0, sxy.shape)
+    beta = np.divide(sxy, sxx, out=np.full(sxy.shape, np.nan), where=varies)
+    residual = np.maximum(syy - sxy * beta, 0.0)
+    with np.errstate(divide="ignore"):  # a trait that is the dosage itself
+        z = np.sign(beta) * np.sqrt(beta * beta * sxx * (n - 2) / residual)
+    return Associations(beta, z, 2 * student.sf(np.abs(z), n - 2))
+
+
+def found(p: NDArray[np.float64], r2: NDArray[np.float64], causal: NDArray[np.bool_], *, level: float) -> float:
+    """Share of causal sites with a significant site in LD, itself among them.
+
+    Args:
+        p: (traits, sites), NaN where not tested.
+        r2: (sites, sites), 1 on the diagonal, NaN where a site does not vary.
+        causal: (traits, sites).
+        level: of one test.
+    """
+    significant = np.nan_to_num(p, nan=1.0) < level
+    near = np.nan_to_num(r2, nan=0.0) >= LOCUS_R2
+    reached = significant.astype(np.float32) @ near.astype(np.float32) > 0
+    return float(reached[causal].mean())
+
+
+def _mean_r(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Correlation over sites, trait by trait, (traits,); at a site that does not vary a study finds an effect of 0."""
+    return np.array([pearson(np.nan_to_num(x), np.nan_to_num(y)) for x, y in zip(a, b, strict=True)])
+
+
+def family(comparison: Comparison) -> FamilyResult:
+    """Studies of simulated traits in S against the same in T, with R in the place of S as the floor.
+
+    All three sets have equally many people. Effects are the same in all of them; noise is drawn anew in T, and shared by
+    S and R, so that a figure and its floor differ by genotypes alone.
+
+    Metrics: ``association_effect_r`` and ``association_z_r`` (correlation over sites of estimated effects, and of z,
+    with those in T; mean over traits), ``association_power`` (share of causal sites with a significant site in r² ≥ ½,
+    Bonferroni over sites), ``association_power_holdout`` (the same in T itself) and ``association_false_positives``
+    (share of p < .05 for traits of noise alone; .05 but for the draw, whatever the genotypes: it checks the test).
+
+    Curves: ``association``, a data frame by kind of trait (``heritability``, ``causal``, ``effect_r``,
+    ``effect_r_real``, ``z_r``, ``z_r_real``, ``power``, ``power_real``, ``power_holdout``); ``association_z``, the z of
+    one trait of the most heritable kind with most causal sites in all three sets.
+
+    Raises:
+        Unmeasurable: too few people or common sites.
+    """
+    n = min(comparison.holdout.n_people, comparison.synthetic.n_people)
+    if n < 20:
+        raise Unmeasurable(f"association needs at least 20 people in every file, there are {n}: give more")
+    tested = np.flatnonzero(comparison.holdout.maf >= TESTED_MAF)
+    traits = _at(traits_of(comparison), tested)
+    causal = traits.effects != 0
+    level = LEVEL / len(tested)
+    # One name for S and R: with S = R the same people are drawn, and every figure equals its floor.
+    sets = {
+        "synthetic": (comparison.synthetic, "association panel"),
+        "real": (comparison.train, "association panel"),
+        "holdout": (comparison.holdout, "association holdout"),
+    }
+    studies, null = {}, {}
+    for name, (panel, stream) in sets.items():
+        generator = comparison.generator(stream)
+        dosage = panel.draw(n, generator).dosage[:, tested]
+        studies[name] = regress(dosage, traits.values(dosage, generator=comparison.generator(f"{stream} noise")))
+        noise = comparison.generator(f"{stream} null").standard_normal((n, NULL_TRAITS))
+        null[name] = regress(dosage, noise).p
+    x = centred(comparison.holdout.dosage[:, tested])
+    r2 = correlation(x, x) ** 2
+    held = studies["holdout"]
+    by_trait = {}
+    for name in ("synthetic", "real"):
+        by_trait[f"effect_r {name}"] = _mean_r(studies[name].beta, held.beta)
+        by_trait[f"z_r {name}"] = _mean_r(studies[name].z, held.z)
+    mean = {key: float(np.nanmean(values)) for key, values in by_trait.items()}
+    power = {name: found(study.p, r2, causal, level=level) for name, study in studies.items()}
+    false = {name: float(np.mean(p[np.isfinite(p)] < LEVEL)) for name, p in null.items()}
+    sites, loci, nan = len(tested), int(causal.sum()), float("nan")
+    metrics = (
+        Metric("association", "association_effect_r", mean["effect_r synthetic"], mean["effect_r real"], sites,
+               "correlation (sites)"),
+        Metric("association", "association_z_r", mean["z_r synthetic"], mean["z_r real"], sites, "correlation (sites)"),
+        Metric("association", "association_power", power["synthetic"], power["real"], loci, "share (causal sites)"),
+        Metric("association", "association_power_holdout", power["holdout"], nan, loci, "share (causal sites)"),
+        Metric("association", "association_false_positives", false["synthetic"], false["real"], sites * NULL_TRAITS,
+               "share (tests)"),
+    )  # fmt: skip
+    rows = []
+    for h2, k in np.unique(traits.setting, axis=0):
+        mine = (traits.setting == (h2, k)).all(axis=1)
+        shares = [found(study.p[mine], r2, causal[mine], level=level) for study in studies.values()]
+        rows.append((h2, int(k), *(float(np.nanmean(values[mine])) for values in by_trait.values()), *shares))
+    columns = ["heritability", "causal", "effect_r", "z_r", "effect_r_real", "z_r_real"]
+    curve = pd.DataFrame(rows, columns=[*columns, "power", "power_real", "power_holdout"])
+    shown = pd.DataFrame({name: np.nan_to_num(study.z[-1]) for name, study in studies.items()})
+    shown.insert(0, "position", comparison.sites["position"].to_numpy()[tested])
+    return FamilyResult(metrics, {"association": curve, "association_z": shown})
+
+
+def _at(traits: Traits, sites: NDArray[np.intp]) -> Traits:
+    """The traits at some sites, all causal ones among them."""
+    return Traits(traits.effects[:, sites], traits.heritability, traits.noise_sd, traits.setting)
