@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,11 +17,13 @@ import pandas as pd
 
 from data_prep.composition import match_labels
 from data_prep.errors import InputError
+from data_prep.maps import read_map
 from data_prep.panels import write_panel
 from data_prep.variants import VariantTable
 from data_prep.vcf_write import write_vcf
 from genodiff import __version__
 from genodiff.errors import as_user_error
+from genodiff.genotypes.admixture import Mixing, by_ancestry, write_ancestry
 from genodiff.inspection import inspect, removals
 from genodiff.loading import Data, DataOptions, data_inputs, hash_inputs, load_data, load_judged
 from genodiff.provenance import Provenance
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     import torch
 
     from genodiff.core.training import Workers
+    from genodiff.evaluation.suite import Evaluation
     from genodiff.genotypes.model import GenotypeModel
 
 __all__ = [
@@ -65,11 +68,13 @@ class FitOptions:
 
 @dataclass(frozen=True)
 class SampleOptions:
-    """How many people to draw, in all or per label."""
+    """How many people to draw, in all or per label, and how mixtures of labels came about."""
 
     n: int | None = None
     labels: Mapping[str, int] | None = None
     seed: int = 1
+    generations: float = 8.0
+    genetic_map: Path | None = None
 
 
 def _use_threads(threads: int | None) -> None:
@@ -123,8 +128,10 @@ def _fit(
 
 def _check_labels(wanted: Mapping[str, int], *, known: Iterable[str], where: str) -> None:
     """Refuses labels nobody has, before any work is done."""
+    from genodiff.genotypes.admixture import shares_of
+
     names = sorted(set(known))
-    unknown = [name for name in wanted if name not in names]
+    unknown = [name for asked in wanted for name in shares_of(asked, names) if name not in names]
     if unknown:
         has = f"it has {', '.join(names)}" if names else "it was fitted without a panel"
         raise InputError(f"{where}: nobody learned from has the label {unknown[0]!r} ({has}): correct --labels")
@@ -190,6 +197,7 @@ def write_people(
             write_vcf(table, path, threads=threads or os.cpu_count() or 1)
             if table.labels is not None:
                 write_panel(table, beside(path, ".panel.tsv"))
+            write_ancestry(table, beside(path, ".ancestry.tsv.gz"))
         if provenance is not None:
             provenance.write(beside(path, ".provenance.json"))
 
@@ -206,14 +214,55 @@ def sample(
     _use_threads(threads)
     provenance = Provenance(seed=options.seed, configuration={"model": model, "sample": options})
     loaded = GenotypeModel.load(model, device=_device(device))
-    hash_inputs(provenance, {"model": model / "model.json"})
+    hash_inputs(provenance, {"model": model / "model.json", "map": options.genetic_map})
     if options.labels is not None:
         _check_labels(options.labels, known=loaded.labels, where=str(model))
+    contig = str(loaded.meta.sites["contig"].iloc[0])
+    genetic_map = None if options.genetic_map is None else read_map(options.genetic_map, contig)
+    mixing = Mixing(generations=options.generations, genetic_map=genetic_map)
     provenance.device = str(loaded.engine.device)
     with provenance.stage("sample"):
-        table = loaded.sample(options.n, labels=options.labels, seed=options.seed, progress=progress)
+        table = loaded.sample(options.n, labels=options.labels, mixing=mixing, seed=options.seed, progress=progress)
     write_people(table, output, force=force, threads=threads, provenance=provenance)
     return table
+
+
+def _evaluation(
+    synthetic: VariantTable,
+    plain: VariantTable,
+    *,
+    train: VariantTable,
+    holdout: VariantTable,
+    data: Data,
+    composed: VariantTable,
+    mixed: bool,
+    seed: int,
+    progress: bool,
+) -> Evaluation:
+    """All metrics; where some people are of mixed descent, fidelity of the plain ones and privacy of everybody."""
+    from genodiff.evaluation.suite import FAMILIES, Evaluation, evaluate_full
+
+    def of(who: VariantTable, train: VariantTable, holdout: VariantTable, families: Sequence[str]) -> Evaluation:
+        return evaluate_full(
+            who,
+            train=train,
+            holdout=holdout,
+            genetic_map=data.genetic_map,
+            seed=seed,
+            families=families,
+            progress=progress,
+        )
+
+    if not mixed:
+        return of(synthetic, train, holdout, list(FAMILIES))
+    assert data.holdout is not None
+    learned, held = (match_labels(table, composed, seed=seed) for table in (data.train, data.holdout))
+    private = of(synthetic, learned, held, ["privacy"])
+    if plain is synthetic:
+        return private
+    faithful = of(plain, train, holdout, [name for name in FAMILIES if name != "privacy"])
+    frame = pd.concat([faithful.frame, private.frame[private.frame["family"] == "privacy"]], ignore_index=True)
+    return Evaluation(frame, faithful.curves | private.curves)
 
 
 def _judge(
@@ -228,27 +277,33 @@ def _judge(
     provenance: Provenance,
 ) -> str:
     """Metrics, figures and page into ``out``; returns the verdict in one line."""
-    from genodiff.evaluation.suite import evaluate_full
     from genodiff.report import judge, write_metrics_csv, write_report
 
     assert data.holdout is not None
-    train, holdout = (match_labels(table, synthetic, seed=seed) for table in (data.train, data.holdout))
+    known = [] if data.train.labels is None else data.train.labels.tolist()
+    mixed, composed = by_ancestry(synthetic, known)
+    plain = synthetic.select(samples=~mixed) if 2 <= (~mixed).sum() < len(mixed) else synthetic
+    like = plain if plain is not synthetic else composed
+    train, holdout = (match_labels(table, like, seed=seed) for table in (data.train, data.holdout))
     judged = ""
     if (train.n_samples, holdout.n_samples) != (data.train.n_samples, data.holdout.n_samples):
         judged = (
             f"Judged on {holdout.n_samples:,} of {data.holdout.n_samples:,} held-out and {train.n_samples:,} of "
             f"{data.train.n_samples:,} training people, mixed by label as the synthetic ones."
         )
+    if mixed.any():
+        who = "nobody" if plain is synthetic else f"the other {plain.n_samples:,} alone"
+        judged += (
+            f" {mixed.sum():,} of {synthetic.n_samples:,} synthetic people are of mixed descent, and nobody real is of "
+            f"the same: fidelity is judged on {who}, privacy on all."
+        )
+        judged = judged.strip()
     provenance.record("judged_on", {"train": train.n_samples, "holdout": holdout.n_samples, "note": judged})
     with provenance.stage("evaluate"):
-        evaluation = evaluate_full(
-            synthetic,
-            train=train,
-            holdout=holdout,
-            genetic_map=data.genetic_map,
-            seed=seed,
-            progress=progress,
-        )
+        evaluation = _evaluation(
+            synthetic, plain, train=train, holdout=holdout, data=data, composed=composed, mixed=bool(mixed.any()),
+            seed=seed, progress=progress,
+        )  # fmt: skip
     write_metrics_csv(evaluation.frame, out / "metrics.csv")
     curve = None
     if history:
@@ -297,12 +352,14 @@ def synthesize(
         out = staging.path
         model.save(out / "model")
         with provenance.stage("sample"):
-            table = model.sample(people.n, labels=people.labels, seed=people.seed, progress=progress)
+            mixing = Mixing(generations=people.generations, genetic_map=loaded.genetic_map)
+            table = model.sample(people.n, labels=people.labels, mixing=mixing, seed=people.seed, progress=progress)
         with provenance.stage("write"):
             write_vcf(table, out / "synthetic.vcf.gz", threads=options.threads or os.cpu_count() or 1)
             # Every run leaves the same files; without labels the panel says so with the sign of VCF.
             labelled = table if table.labels is not None else table.with_labels(["."] * table.n_samples)
             write_panel(labelled, out / "synthetic.panel.tsv")
+            write_ancestry(table, out / "synthetic.ancestry.tsv.gz")
         verdict = _judge(
             table,
             loaded,

@@ -18,7 +18,7 @@ __all__ = ["Staging", "beside", "check_vcf_output", "drop_damaged", "stem", "wri
 _OURS = {"provenance.json": lambda facts: "genodiff" in facts, "model.json": lambda facts: "genodiff_version" in facts}
 """What a file of results holds when this program wrote it, by name."""
 
-_COMPANIONS = (".panel.tsv", ".provenance.json")
+_COMPANIONS = (".panel.tsv", ".ancestry.tsv.gz", ".provenance.json")
 """What the names of the files end in that this program puts beside a VCF."""
 
 _LOCK = "lock"

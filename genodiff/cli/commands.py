@@ -42,7 +42,8 @@ def synthesize(vcf: Path, output: Path, n: int | None, labels: dict[str, int] | 
     """Learn from VCF, write synthetic people, and judge them against people held out.
 
     VCF is a .vcf, .vcf.gz or .bcf of diploid calls on one contig (or one --region of it). The folder receives
-    synthetic.vcf.gz with its index, synthetic.panel.tsv, model/, metrics.csv, report.html, figures/, provenance.json.
+    synthetic.vcf.gz with its index, synthetic.panel.tsv, model/, metrics.csv, report.html, figures/, provenance.json;
+    and synthetic.ancestry.tsv.gz, the true local ancestry, if a mixture of labels is asked for.
     An interrupted run goes on from its last checkpoint when the same command is given again.
 
     \b
@@ -55,7 +56,7 @@ def synthesize(vcf: Path, output: Path, n: int | None, labels: dict[str, int] | 
     from genodiff import pipeline
 
     verdict = pipeline.synthesize(
-        data_from(vcf, o), fit_from(o), pipeline.SampleOptions(n, labels, o["seed"]), output,
+        data_from(vcf, o), fit_from(o), pipeline.SampleOptions(n, labels, o["seed"], o["generations"]), output,
         force=o["force"], progress=show_bars(o["quiet"]),
     )  # fmt: skip
     if verdict:
@@ -93,24 +94,27 @@ def fit(vcf: Path, output: Path, **o: Any) -> None:
 @click.argument("model", type=PATH)
 @click.option("-o", "--output", type=PATH, required=True, help="VCF to write: .vcf.gz (with index), .vcf or .bcf.")
 @people_options
+@click.option("--map", "genetic_map", type=PATH, help="Genetic map (bp to cM), for mixtures of labels.")
 @seed_option
 @device_options
 @output_options
 def sample(model: Path, output: Path, n: int | None, labels: dict[str, int] | None, **o: Any) -> None:
     """Draw new people from a MODEL folder.
 
-    Beside the VCF s.vcf.gz lie s.panel.tsv (if the model has labels) and s.provenance.json.
+    Beside the VCF s.vcf.gz lie s.panel.tsv (if the model has labels), s.provenance.json, and s.ancestry.tsv.gz with the
+    true local ancestry if a mixture of labels is asked for.
 
     \b
     Examples:
       genodiff sample model/ -n 5000 -o synthetic.vcf.gz
       genodiff sample model/ --labels EUR=3000,AFR=2000 -o synthetic.vcf.gz --seed 7
+      genodiff sample model/ --labels EUR=1000,AFR=0.8+EUR=0.2:500 --map chr22.gmap.gz -o synthetic.vcf.gz
     """
     one_of(n, labels)
     from genodiff import pipeline
 
     table = pipeline.sample(
-        model, pipeline.SampleOptions(n, labels, o["seed"]), output,
+        model, pipeline.SampleOptions(n, labels, o["seed"], o["generations"], o["genetic_map"]), output,
         device=o["device"], threads=o["threads"], force=o["force"], progress=show_bars(o["quiet"]),
     )  # fmt: skip
     click.echo(f"{table.n_samples:,} people at {table.n_variants:,} sites: {output}")

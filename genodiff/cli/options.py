@@ -163,7 +163,7 @@ def holdout_options(default: float) -> Callable[[F], F]:
 
 
 class Labels(click.ParamType):
-    """Numbers of people per population label."""
+    """Numbers of people per population label or mixture of labels."""
 
     name = "LABEL=N,…"
 
@@ -172,20 +172,40 @@ class Labels(click.ParamType):
             return value
         out: dict[str, int] = {}
         for item in value.split(","):
-            label, _, count = item.partition("=")
-            if not label.strip() or not count.strip().isdigit() or int(count) < 1:
-                self.fail(f"{item!r} is not LABEL=N with N ≥ 1, as in EUR=3000,AFR=2000", param, ctx)
-            if label.strip() in out:
-                self.fail(f"label {label.strip()!r} is given twice", param, ctx)
-            out[label.strip()] = int(count)
+            mixture, colon, count = item.rpartition(":")
+            mixed = bool(colon) and "=" in mixture and "=" not in count
+            label, _, count = (mixture, "", count) if mixed else item.partition("=")
+            label, count = label.strip(), count.strip()
+            if not label or not count.isdigit() or int(count) < 1:
+                wanted = "LABEL=SHARE+LABEL=SHARE:N" if mixed or "+" in item else "LABEL=N"
+                example = "AFR=0.8+EUR=0.2:500" if mixed or "+" in item else "EUR=3000,AFR=2000"
+                self.fail(f"{item!r} is not {wanted} with N ≥ 1, as in {example}", param, ctx)
+            if mixed:
+                self._check(label, param, ctx)
+            if label in out:
+                self.fail(f"label {label!r} is given twice", param, ctx)
+            out[label] = int(count)
         return out
+
+    def _check(self, mixture: str, param: click.Parameter | None, ctx: click.Context | None) -> None:
+        from data_prep.errors import InputError
+        from genodiff.genotypes.admixture import shares_of
+
+        try:
+            shares_of(mixture)
+        except InputError as error:
+            self.fail(str(error), param, ctx)
 
 
 people_options = stack(
     click.option("-n", "--samples", "n", type=click.IntRange(min=1),
                  help="Number of synthetic people; as many as were learned from if not given."),
     click.option("--labels", type=Labels(),
-                 help="People per population label, as in EUR=3000,AFR=2000; needs a panel at fit."),
+                 help="People per population label, as in EUR=3000,AFR=2000, or per mixture of labels, as in "
+                      "AFR=0.8+EUR=0.2:500; needs a panel at fit."),
+    click.option("--generations", type=Range(0, min_open=True), default=8.0, show_default=True,
+                 help="Generations since mixtures came about: ancestry may change so often per Morgan (of --map, or "
+                      "1 cM per Mb)."),
 )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from data_prep.panels import parents_of
 from data_prep.variants import VariantTable
 from genodiff.core.bases import BlockPCA
 from genodiff.core.training import TrainingConfig, TrainingResult, Workers, train
+from genodiff.genotypes.admixture import Mixing, encode_tracts, paint, shares_of, splice
 from genodiff.genotypes.anchors import Anchors, Population, fit_anchors
 from genodiff.genotypes.backgrounds import Backgrounds
 from genodiff.genotypes.config import ModelConfig, preset
@@ -295,6 +296,7 @@ class GenotypeModel:
         n: int | None = None,
         *,
         labels: Mapping[str, int] | None = None,
+        mixing: Mixing | None = None,
         seed: int = 1,
         steps: int | None = None,
         progress: bool = False,
@@ -303,23 +305,27 @@ class GenotypeModel:
 
         Args:
             n: number of people; as many as the model was fitted on if neither ``n`` nor ``labels`` is given.
-            labels: number of people per label, instead of ``n``.
+            labels: number of people per label, instead of ``n``. A label may be a mixture: ``"AFR=0.8+EUR=0.2"``
+                gives people whose haplotypes are mosaics, see :mod:`genodiff.genotypes.admixture`.
+            mixing: how long ago mixtures came about, and where recombination happens; ``Mixing()`` if ``None``.
             seed: on the CPU, equal seeds give equal people.
             steps: sampling steps, if not those of the configuration.
             progress: show a bar.
 
         Returns:
-            People named GD000001 …, complete calls, phased if the model is one of haplotypes.
+            People named GD000001 …, complete calls, phased if the model is one of haplotypes. If some are mixtures,
+            :func:`genodiff.genotypes.admixture.local_ancestry` gives everybody's true ancestry along the chromosome.
 
         Raises:
-            InputError: a label the model does not know.
+            InputError: a label the model does not know, shares that do not sum to 1, or a mixture of dosages.
             ValueError: fewer than 1 person asked for.
         """
         from tqdm import tqdm
 
         meta, engine = self.meta, self.engine
         rng = np.random.default_rng(seed)
-        people = self._draw_people(n, labels, rng=rng)
+        asked = None if labels is None else {name: shares_of(name, self.labels) for name in labels}
+        people = self._draw_people(n, labels, asked, rng=rng)
         rows = people[:, 1:].reshape(-1)
         row_label = np.repeat(people[:, 0], meta.per_person)
         sites = engine.process.dim
@@ -340,32 +346,78 @@ class GenotypeModel:
                 )
                 states[at : at + batch] = drawn.cpu().numpy()
         haplotypes = haplotypes_from(meta.ties.expand(states, ploidy=meta.ploidy), ploidy=meta.ploidy)
-        width = max(6, len(str(len(people))))
-        samples = pd.DataFrame(index=pd.Index([f"GD{i:0{width}d}" for i in range(1, len(people) + 1)], name="sample"))
+        columns: dict[str, Any] = {}
         if self.labels:
-            samples["label"] = np.asarray(meta.population.labels, dtype=object)[people[:, 0]]
+            columns["label"] = np.asarray(meta.population.labels, dtype=object)[people[:, 0]]
+        if labels is not None and asked is not None and any(len(shares) > 1 for shares in asked.values()):
+            haplotypes, columns = self._mix(haplotypes, labels, asked, mixing or Mixing(), rng=rng)
+        width = max(6, len(str(len(haplotypes))))
+        names = [f"GD{i:0{width}d}" for i in range(1, len(haplotypes) + 1)]
+        samples = pd.DataFrame(columns, index=pd.Index(names, name="sample"))
         phased = None if meta.ploidy == 1 else np.zeros(haplotypes.shape[:2], dtype=bool)
         return VariantTable(haplotypes, meta.sites, samples, phased, meta.header)
 
+    def _mix(
+        self,
+        haplotypes: NDArray[np.int8],
+        labels: Mapping[str, int],
+        asked: Mapping[str, Mapping[str, float]],
+        mixing: Mixing,
+        *,
+        rng: np.random.Generator,
+    ) -> tuple[NDArray[np.int8], dict[str, Any]]:
+        """Haplotypes of the people asked for from those of the labels they are made of, and their columns."""
+        position = self.meta.sites["position"].to_numpy()
+        morgans = mixing.morgans(position)
+        made, ancestry, at = [], [], 0
+        for name, count in labels.items():
+            shares = asked[name]
+            parts = [haplotypes[at + k * count : at + (k + 1) * count] for k in range(len(shares))]
+            at += len(shares) * count
+            painted = np.zeros(parts[0].shape, dtype=np.int8)
+            if len(shares) > 1:
+                proportions = mixing.proportions(np.asarray(list(shares.values())), count, rng=rng)
+                for side in (0, 1):
+                    painted[:, :, side] = paint(proportions, morgans, generations=mixing.generations, rng=rng)
+            made.append(splice(parts, painted))
+            ancestry += encode_tracts(painted, list(shares), position)
+        label = np.repeat(np.asarray(list(labels), dtype=object), list(labels.values()))
+        return np.concatenate(made), {"label": label, "ancestry": ancestry}
+
     def _draw_people(
-        self, n: int | None, labels: Mapping[str, int] | None, *, rng: np.random.Generator
+        self,
+        n: int | None,
+        labels: Mapping[str, int] | None,
+        asked: Mapping[str, Mapping[str, float]] | None,
+        *,
+        rng: np.random.Generator,
     ) -> NDArray[np.int64]:
+        """Label and anchors of new people; for a mixture, as many people of each of its labels."""
         population = self.meta.population
-        if labels is None:
+        if labels is None or asked is None:
             count = self.meta.n_people if n is None else n
             if count < 1:
                 raise ValueError(f"at least 1 person must be asked for, got {count}")
             return population.draw(count, rng=rng)
         if n is not None:
             raise ValueError("give either a number of people or a number per label, not both")
-        unknown = sorted(set(labels) - set(self.labels))
+        unknown = sorted({name for shares in asked.values() for name in shares} - set(self.labels))
         if unknown:
             known = ", ".join(self.labels) or "none, since it was fitted without a panel"
             raise InputError(f"label {unknown[0]!r} is not one the model knows ({known})")
         if not labels or any(count < 1 for count in labels.values()):
             raise ValueError(f"at least 1 person must be asked for per label, got {dict(labels)}")
+        if self.meta.ploidy != 1 and any(len(shares) > 1 for shares in asked.values()):
+            raise InputError(
+                f"{next(name for name in asked if len(asked[name]) > 1)!r} needs a model of haplotypes, this one was "
+                "fitted on unphased genotypes: phase them and fit again"
+            )
         return np.concatenate(
-            [population.draw(c, rng=rng, label=population.labels.index(name)) for name, c in labels.items()]
+            [
+                population.draw(count, rng=rng, label=population.labels.index(name))
+                for mixture, count in labels.items()
+                for name in asked[mixture]
+            ]
         )
 
     def with_sampling(self, **choices: Any) -> GenotypeModel:
@@ -402,7 +454,7 @@ class GenotypeModel:
             "first_bp": int(meta.sites["position"].iloc[0]),
             "last_bp": int(meta.sites["position"].iloc[-1]),
             "labels": counts if self.labels else {},
-            "labels_borrowed": {name: share for name, share in borrowed.items() if share > 0},
+            "labels_borrowed": {name: round(share, 3) for name, share in borrowed.items() if share > 0},
             "anchors": meta.n_anchors,
             "f_is": meta.inbreeding[0],
             "f_is_repaired": meta.inbreeding[1],
