@@ -22,7 +22,10 @@ HEAVY = frozenset(
 """What takes long to import; ``genodiff --help`` must not wait for any of it."""
 
 LIGHT = [
-    *(ROOT / "genodiff" / name for name in ("__init__.py", "__main__.py", "baselines/__init__.py")),
+    *(
+        ROOT / "genodiff" / name
+        for name in ("__init__.py", "__main__.py", "baselines/__init__.py", "utility/__init__.py")
+    ),
     *sorted((ROOT / "genodiff" / "cli").glob("**/*.py")),
 ]
 """What is imported before a command runs, or for the help of a group."""
@@ -106,9 +109,15 @@ def test_genodiff_does_not_know_imaging() -> None:
     assert_none([i for i in imports_below("genodiff") if i.is_in("imaging")])
 
 
-@pytest.mark.parametrize("package", ["evaluation", "report"])
+@pytest.mark.parametrize("package", ["evaluation", "report", "utility"])
 def test_judging_needs_no_torch(package: str) -> None:
     assert_none([i for i in imports_below(f"genodiff/{package}") if i.is_in("torch", "genodiff.core")])
+
+
+def test_utility_builds_on_judging_alone() -> None:
+    ours = [i for i in imports_below("genodiff/utility") if i.is_in("genodiff")]
+    allowed = ["utility", "evaluation", "report.style", "files", "loading", "provenance", "staging"]
+    assert_none([i for i in ours if not i.is_in(*(f"genodiff.{name}" for name in allowed))])
 
 
 def test_only_main_imports_the_command_line() -> None:

@@ -1,4 +1,4 @@
-"""What synthetic genotypes are good for: imputation, ancestry, association and scores, beside real people in their place.
+"""What synthetic genotypes are good for: imputation, ancestry, association, scores, beside real people in their place.
 
 Importing the package is light; :func:`measure` and :func:`measure_full` load what they need when first used.
 """

@@ -83,8 +83,8 @@ def family(comparison: Comparison) -> FamilyResult:
     ``ancestry_accuracy_ratio`` (over the floor) and ``ancestry_majority_share``: what telling everybody the commonest
     label of T attains.
 
-    Curves: ``ancestry``, a data frame by label: ``label``, ``people`` (of T), ``synthetic`` and ``real``, the share told
-    rightly.
+    Curves: ``ancestry``, a data frame by label: ``label``, ``people`` (of T), ``synthetic`` and ``real``, the share
+    told rightly.
 
     Raises:
         Unmeasurable: labels are absent, or fewer than two have enough people.

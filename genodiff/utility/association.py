@@ -27,7 +27,10 @@ LEVEL = 0.05
 LOCUS_R2 = 0.5
 """A causal site is found where a site in at least this r² with it, among held-out people, is significant."""
 
-NULL_TRAITS = 100
+NULL_TRAITS = 1_000
+
+_TRAITS = 100
+_CAUSAL = 256
 
 
 @dataclass(frozen=True)
@@ -75,19 +78,37 @@ def regress(dosage: NDArray[np.int8], traits: NDArray[np.float64]) -> Associatio
     return Associations(beta, z, 2 * student.sf(np.abs(z), n - 2))
 
 
-def found(p: NDArray[np.float64], r2: NDArray[np.float64], causal: NDArray[np.bool_], *, level: float) -> float:
-    """Share of causal sites with a significant site in LD, itself among them.
+def found(
+    p: NDArray[np.float64], x: NDArray[np.float64], causal: NDArray[np.bool_], *, level: float
+) -> NDArray[np.bool_]:
+    """Which causal sites have a significant site in LD, themselves among them.
 
     Args:
         p: (traits, sites), NaN where not tested.
-        r2: (sites, sites), 1 on the diagonal, NaN where a site does not vary.
+        x: dosages of the people whose LD counts, (people, sites).
         causal: (traits, sites).
         level: of one test.
+
+    Returns:
+        (traits, sites); false at a site that is not causal.
     """
-    significant = np.nan_to_num(p, nan=1.0) < level
-    near = np.nan_to_num(r2, nan=0.0) >= LOCUS_R2
-    reached = significant.astype(np.float32) @ near.astype(np.float32) > 0
-    return float(reached[causal].mean())
+    significant = (np.nan_to_num(p, nan=1.0) < level).astype(np.float32)
+    out = np.zeros(causal.shape, dtype=bool)
+    sites = np.flatnonzero(causal.any(axis=0))
+    for start in range(0, len(sites), _CAUSAL):
+        block = sites[start : start + _CAUSAL]
+        near = np.nan_to_num(correlation(x[:, block], x) ** 2) >= LOCUS_R2
+        out[:, block] = significant @ near.T.astype(np.float32) > 0
+    return out & causal
+
+
+def _false_positives(dosage: NDArray[np.int8], *, generator: np.random.Generator) -> float:
+    """Share of p below the level for traits of noise alone."""
+    shares = []
+    for _ in range(NULL_TRAITS // _TRAITS):
+        p = regress(dosage, generator.standard_normal((len(dosage), _TRAITS))).p
+        shares.append(np.mean(p[np.isfinite(p)] < LEVEL))
+    return float(np.mean(shares))
 
 
 def _mean_r(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -98,8 +119,8 @@ def _mean_r(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float6
 def family(comparison: Comparison) -> FamilyResult:
     """Studies of simulated traits in S against the same in T, with R in the place of S as the floor.
 
-    All three sets have equally many people. Effects are the same in all of them; noise is drawn anew in T, and shared by
-    S and R, so that a figure and its floor differ by genotypes alone.
+    All three sets have equally many people. Effects are the same in all of them; noise is drawn anew in T, and shared
+    by S and R, so that a figure and its floor differ by genotypes alone.
 
     Metrics: ``association_effect_r`` and ``association_z_r`` (correlation over sites of estimated effects, and of z,
     with those in T; mean over traits), ``association_power`` (share of causal sites with a significant site in r² ≥ ½,
@@ -126,37 +147,35 @@ def family(comparison: Comparison) -> FamilyResult:
         "real": (comparison.train, "association panel"),
         "holdout": (comparison.holdout, "association holdout"),
     }
-    studies, null = {}, {}
+    studies, false = {}, {}
     for name, (panel, stream) in sets.items():
         generator = comparison.generator(stream)
         dosage = panel.draw(n, generator).dosage[:, tested]
         studies[name] = regress(dosage, traits.values(dosage, generator=comparison.generator(f"{stream} noise")))
-        noise = comparison.generator(f"{stream} null").standard_normal((n, NULL_TRAITS))
-        null[name] = regress(dosage, noise).p
+        false[name] = _false_positives(dosage, generator=comparison.generator(f"{stream} null"))
     x = centred(comparison.holdout.dosage[:, tested])
-    r2 = correlation(x, x) ** 2
+    reached = {name: found(study.p, x, causal, level=level) for name, study in studies.items()}
     held = studies["holdout"]
     by_trait = {}
     for name in ("synthetic", "real"):
         by_trait[f"effect_r {name}"] = _mean_r(studies[name].beta, held.beta)
         by_trait[f"z_r {name}"] = _mean_r(studies[name].z, held.z)
     mean = {key: float(np.nanmean(values)) for key, values in by_trait.items()}
-    power = {name: found(study.p, r2, causal, level=level) for name, study in studies.items()}
-    false = {name: float(np.mean(p[np.isfinite(p)] < LEVEL)) for name, p in null.items()}
-    sites, loci, nan = len(tested), int(causal.sum()), float("nan")
+    power = {name: float(sites[causal].mean()) for name, sites in reached.items()}
+    m, loci, nan = len(tested), int(causal.sum()), float("nan")
     metrics = (
-        Metric("association", "association_effect_r", mean["effect_r synthetic"], mean["effect_r real"], sites,
+        Metric("association", "association_effect_r", mean["effect_r synthetic"], mean["effect_r real"], m,
                "correlation (sites)"),
-        Metric("association", "association_z_r", mean["z_r synthetic"], mean["z_r real"], sites, "correlation (sites)"),
+        Metric("association", "association_z_r", mean["z_r synthetic"], mean["z_r real"], m, "correlation (sites)"),
         Metric("association", "association_power", power["synthetic"], power["real"], loci, "share (causal sites)"),
         Metric("association", "association_power_holdout", power["holdout"], nan, loci, "share (causal sites)"),
-        Metric("association", "association_false_positives", false["synthetic"], false["real"], sites * NULL_TRAITS,
+        Metric("association", "association_false_positives", false["synthetic"], false["real"], m * NULL_TRAITS,
                "share (tests)"),
     )  # fmt: skip
     rows = []
     for h2, k in np.unique(traits.setting, axis=0):
         mine = (traits.setting == (h2, k)).all(axis=1)
-        shares = [found(study.p[mine], r2, causal[mine], level=level) for study in studies.values()]
+        shares = [float(sites[mine][causal[mine]].mean()) for sites in reached.values()]
         rows.append((h2, int(k), *(float(np.nanmean(values[mine])) for values in by_trait.values()), *shares))
     columns = ["heritability", "causal", "effect_r", "z_r", "effect_r_real", "z_r_real"]
     curve = pd.DataFrame(rows, columns=[*columns, "power", "power_real", "power_holdout"])

@@ -21,8 +21,7 @@ from genodiff.utility.errors import Unmeasurable
 __all__ = ["Beagle", "map_lines"]
 
 _ABSENT = (
-    "imputation needs the program beagle, which is not on PATH: install it (Debian and Ubuntu: apt-get install beagle) "
-    "or leave imputation out of --tasks"
+    "imputation needs the program beagle, which is not on PATH: install it (Debian and Ubuntu: apt-get install beagle)"
 )
 
 

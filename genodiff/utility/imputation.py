@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -90,7 +92,7 @@ def maf_bins(maf: NDArray[np.float64]) -> NDArray[np.int64]:
 
 def _bin_names() -> list[str]:
     percent = [f"{100 * edge:g}" for edge in MAF_EDGES]
-    return [f"{low}–{high} %" for low, high in zip(percent, percent[1:], strict=False)]
+    return [f"{low}–{high} %" for low, high in pairwise(percent)]
 
 
 def _table(comparison: Comparison, panel: Panel, *, filled: bool) -> VariantTable:
@@ -124,7 +126,7 @@ def family(comparison: Comparison, *, beagle: Beagle) -> FamilyResult:
         raise Unmeasurable("imputation needs phased genotypes of synthetic, training and held-out people: phase them")
     truth = comparison.holdout.dosage
     typed = array_sites(
-        comparison.train.maf, (truth >= 0).all(axis=0), generator=comparison.generator("imputation array")
+        comparison.train.maf, np.asarray((truth >= 0).all(axis=0)), generator=comparison.generator("imputation array")
     )
     judged = np.setdiff1d(np.flatnonzero(maf_bins(comparison.holdout.maf) >= 0), typed)
     if len(typed) < MIN_ARRAY or not len(judged):

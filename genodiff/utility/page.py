@@ -41,8 +41,8 @@ _TABLES = {
     ),
     "pgs": (
         "scores",
-        "r² of the true genetic value of T's people and scores whose weights were estimated elsewhere.",
-        {"heritability": "h²", "causal": "causal sites", "synthetic": "weights of synthetic", "real": "weights of real"},
+        "r² of the true genetic value of T's people and scores by the weights of other people.",
+        {"heritability": "h²", "causal": "causal sites", "synthetic": "of synthetic", "real": "of real"},
     ),
 }  # fmt: skip
 
@@ -75,7 +75,7 @@ def verdict(utility: Utility) -> list[str]:
         lines.append(f"Association: z correlation {figure('association_z_r')}, power {figure('association_power')}.")
     if "ld_score_r" in rows.index:
         lines.append(f"Scores: LD-score correlation {figure('ld_score_r')}, polygenic r² {figure('pgs_r2')}.")
-    lines += [f"{task.capitalize()} left out: {reason}" for task, reason in utility.skipped.items()]
+    lines += [f"{task.capitalize()} left out: {reason}." for task, reason in utility.skipped.items()]
     return lines
 
 
@@ -136,4 +136,4 @@ def _number(value: object) -> str:
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = ["| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+    return "\n".join([*lines, *("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)])

@@ -56,7 +56,7 @@ def ld_scores(dosage: NDArray[np.int8], coordinate: NDArray[np.float64], *, wind
     if n < 3:
         raise ValueError(f"LD scores need at least 3 people, got {n}")
     z = standardised(dosage)
-    varies = z.any(axis=0)
+    varies = np.asarray(z.any(axis=0))
     low = np.searchsorted(coordinate, coordinate - window, side="left")
     high = np.searchsorted(coordinate, coordinate + window, side="right")
     out = np.full(m, np.nan)
@@ -142,8 +142,8 @@ def family(comparison: Comparison) -> FamilyResult:
     S and in T, in standard deviations of T; |log| ratio of their standard deviations; mean over populations and scores,
     over everybody where there are no labels).
 
-    Curves: ``ld_scores``, a data frame with ``position``, ``holdout``, ``synthetic``, ``train``; ``pgs``, one by kind of
-    trait with ``heritability``, ``causal``, ``synthetic``, ``real``.
+    Curves: ``ld_scores``, a data frame with ``position``, ``holdout``, ``synthetic``, ``train``; ``pgs``, one by kind
+    of trait with ``heritability``, ``causal``, ``synthetic``, ``real``.
 
     Raises:
         Unmeasurable: too few common sites.
@@ -189,7 +189,7 @@ def family(comparison: Comparison) -> FamilyResult:
         Metric("scores", "pgs_mean_error", errors["synthetic"][0], errors["train"][0], count * max(1, len(names)),
                "standard deviations (means)"),
         Metric("scores", "pgs_sd_error", errors["synthetic"][1], errors["train"][1], count * max(1, len(names)),
-               "|log ratio| (standard deviations)"),
+               "absolute log ratio (standard deviations)"),
     )  # fmt: skip
     rows = []
     for h2, k in np.unique(traits.setting, axis=0):

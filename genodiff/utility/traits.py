@@ -13,9 +13,9 @@ from genodiff.utility.errors import Unmeasurable
 
 __all__ = ["CAUSAL", "CAUSAL_MAF", "HERITABILITY", "Traits", "simulate_traits", "traits_of"]
 
-HERITABILITY = (0.1, 0.4)
+HERITABILITY = (0.03, 0.1, 0.4)
 CAUSAL = (1, 5, 20)
-REPLICATES = 20
+REPLICATES = 30
 CAUSAL_MAF = 0.05
 """A causal site has at least this minor-allele frequency among training and among held-out people."""
 
