@@ -121,7 +121,7 @@ def test_panel_has_the_labels_of_the_people_learned_from(example: Path) -> None:
 
 def test_metrics_are_tidy(example: Path) -> None:
     metrics = pd.read_csv(example / "metrics.csv")
-    assert list(metrics.columns) == ["family", "metric", "value", "floor", "n", "unit"]
+    assert list(metrics.columns) == ["family", "metric", "value", "floor", "n", "unit", "low", "high"]
     assert set(metrics["family"]) == {"sites", "frequencies", "covariance", "ld", "structure", "privacy"}
     assert metrics["metric"].is_unique
     assert metrics["unit"].notna().all()

@@ -66,6 +66,16 @@ def _nearest_other(within: NDArray[Any]) -> NDArray[Any]:
     return masked.min(axis=1)
 
 
+def _minimum_without_each(values: NDArray[Any]) -> NDArray[Any]:
+    """For every column, the minimum of each row over the other columns, (rows, columns)."""
+    two = np.partition(values, 1, axis=1)[:, :2]
+    out = np.repeat(two[:, :1], values.shape[1], axis=1)
+    # Where two columns tie for the minimum the second smallest is equal to it.
+    first = values.argmin(axis=1)
+    out[np.arange(len(values)), first] = two[:, 1]
+    return out
+
+
 @dataclass(frozen=True)
 class GroupDistances:
     """Distances between all rows of several groups of people, from which draws cost next to nothing.
@@ -137,3 +147,28 @@ class GroupDistances:
                 chosen = (generator.choice(x, n, replace=False) for x in (real, synthetic))
                 found.append(self.accuracy(*chosen))
         return Adversarial(float(np.mean([f.truth for f in found])), float(np.mean([f.syn for f in found])))
+
+    def accuracies_without(
+        self, real: NDArray[np.int64], synthetic: NDArray[np.int64], groups: int
+    ) -> NDArray[np.float64]:
+        """Mean of both halves of the adversarial accuracy without one group of people after the other, (groups,).
+
+        Args:
+            real: places of the real people; the k-th is in group k modulo ``groups``.
+            synthetic: places of as many synthetic people, grouped likewise.
+            groups: number of groups; each set must have more people than this.
+        """
+        halves = [self._shares_without(a, b, groups) for a, b in ((real, synthetic), (synthetic, real))]
+        return np.mean(halves, axis=0)
+
+    def _shares_without(self, own: NDArray[np.int64], other: NDArray[np.int64], groups: int) -> NDArray[np.float64]:
+        """Without each group, the share of rows of ``own`` that lie farther from ``other`` than from their own kind."""
+        group = np.repeat(np.arange(len(own)) % groups, self.rows_per_person)
+        order = np.argsort(group, kind="stable")
+        starts = np.searchsorted(group[order], np.arange(groups))
+        within, between = self.block(own, own), self.block(own, other)
+        np.fill_diagonal(within, np.inf if within.dtype.kind == "f" else np.iinfo(within.dtype).max)
+        nearest = [np.minimum.reduceat(m[:, order], starts, axis=1) for m in (within, between)]
+        kept = group[:, None] != np.arange(groups)
+        inside, outside = (_minimum_without_each(m) for m in nearest)
+        return ((outside > inside) & kept).sum(axis=0) / kept.sum(axis=0)

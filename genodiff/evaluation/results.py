@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 __all__ = ["COLUMNS", "Curve", "FamilyResult", "Metric", "metric_generator", "to_frame"]
 
-COLUMNS = ("family", "metric", "value", "floor", "n", "unit")
+COLUMNS = ("family", "metric", "value", "floor", "n", "unit", "low", "high")
 """Columns of the tidy table of metrics."""
 
 Curve: TypeAlias = "pd.DataFrame | NDArray[Any]"
@@ -31,6 +31,7 @@ class Metric:
         floor: the same code on real people in their place; NaN where no real counterpart exists.
         n: what the figure rests on, counted in ``basis``.
         unit: unit of ``value`` and ``floor``, followed by what ``n`` counts, for example ``"r² (pairs)"``.
+        low, high: 95 % interval of ``value``, with people as the unit; NaN where none is computed.
     """
 
     family: str
@@ -39,6 +40,8 @@ class Metric:
     floor: float
     n: int
     unit: str
+    low: float = float("nan")
+    high: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class FamilyResult:
 def to_frame(metrics: Sequence[Metric]) -> pd.DataFrame:
     """Tidy table with the columns :data:`COLUMNS`, one row per metric."""
     frame = pd.DataFrame([[getattr(m, c) for c in COLUMNS] for m in metrics], columns=list(COLUMNS))
-    return frame.astype({"value": float, "floor": float, "n": int})
+    return frame.astype({"value": float, "floor": float, "n": int, "low": float, "high": float})
 
 
 def metric_generator(seed: int, name: str) -> np.random.Generator:

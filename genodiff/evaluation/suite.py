@@ -32,7 +32,8 @@ class Evaluation:
 
     Attributes:
         frame: tidy table with the columns ``family``, ``metric``, ``value``, ``floor``, ``n`` (what the figure rests
-            on) and ``unit`` (of value and floor; in brackets what ``n`` counts).
+            on), ``unit`` (of value and floor; in brackets what ``n`` counts), ``low`` and ``high`` (95 % interval of
+            the value over people, where there is one).
         curves: arrays and data frames by name, as listed by the ``family`` function of each module.
     """
 
@@ -108,7 +109,7 @@ def evaluate(
     families: Sequence[str] | None = None,
     progress: bool = False,
 ) -> pd.DataFrame:
-    """The table of :func:`evaluate_full` alone: family, metric, value, floor, n, unit."""
+    """The table of :func:`evaluate_full` alone: family, metric, value, floor, n, unit, low, high."""
     return evaluate_full(
         synthetic,
         train=train,

@@ -143,6 +143,63 @@ METRICS: dict[str, Entry] = {
         "An attacker ranks people by their distance to the nearest synthetic row to tell who was in the training "
         "set. .5: no better than chance.",
     ),
+    "membership_tpr": Entry(
+        "Membership inference, found at 1 % error",
+        "Share of training rows the same attacker finds while calling 1 % of the others training rows too: an average "
+        "can hide the few who are exposed. .01: no better than chance.",
+    ),
+    "membership_person_auc": Entry(
+        "Membership of people, AUC", "The same attack on people, each by the more exposed of their haplotypes."
+    ),
+    "membership_person_tpr": Entry("Membership of people, found at 1 % error", "The same of people."),
+    "membership_ratio_auc": Entry(
+        "Membership by density ratio, AUC",
+        "An attacker who also holds people of the same population, here half of the held-out ones, asks whether the "
+        "synthetic row nearest to somebody is nearer than theirs: common haplotypes no longer count as evidence.",
+    ),
+    "membership_ratio_tpr": Entry(
+        "Membership by density ratio, found at 1 % error", "Training rows found while 1 % of the others are called too."
+    ),
+    "membership_ratio_person_auc": Entry("Membership of people by density ratio, AUC", "The same of people."),
+    "membership_ratio_person_tpr": Entry(
+        "Membership of people by density ratio, found at 1 % error", "The same of people."
+    ),
+    "singled_out": Entry(
+        "People singled out",
+        "Share of training people whom the density ratio exposes more than anybody among a crowd of others (a third as "
+        "many as were held out). The floor is chance; above it somebody stands out who should not.",
+    ),
+    "copied_run_cm_mean": Entry(
+        "Copied run, mean, by genetic distance",
+        "The longest such run in centimorgan: what a genealogist would measure.",
+    ),
+    "copied_run_cm_max": Entry(
+        "Copied run, longest, by genetic distance", "The longest in centimorgan, expected in equally many rows."
+    ),
+    "kinship_mean": Entry(
+        "Kinship with the nearest training person, mean",
+        "KING-robust φ: over a genome ½ for oneself, ¼ for a parent, 1/16 for a first cousin. In a region strangers "
+        "reach far more, so that the floor, real strangers, is what counts.",
+    ),
+    "kinship_max": Entry(
+        "Kinship with the nearest training person, largest", "The largest, expected among equally many people."
+    ),
+    "kinship_cousins": Entry(
+        "Kin as near as first cousins", "Share of synthetic people with a training person at φ ≥ 1/16 or more."
+    ),
+    "kinship_twins": Entry(
+        "Kin as near as twins", "Share of synthetic people with a training person at φ ≥ .354, the bound for twins."
+    ),
+    "rare_allele_auc": Entry(
+        "Rare alleles guessed, AUC",
+        "An attacker who knows a training person's common sites guesses their alleles of less than 5 % from the ten "
+        "nearest synthetic rows. High for anybody, since rare alleles travel on long haplotypes.",
+    ),
+    "rare_allele_advantage": Entry(
+        "Rare alleles guessed, advantage over strangers",
+        "The same minus the AUC on held-out people at the same sites: what is learnt of a person only because they "
+        "were learnt from. 0 is good.",
+    ),
     "copied_run_mean": Entry(
         "Copied run, mean",
         "Longest run of consecutive sites a synthetic row shares with any one training row, mean over rows. At or "

@@ -113,6 +113,7 @@ class _Row:
     label: str
     meaning: str
     value: str
+    interval: str
     floor: str
     n: str
     unit: str
@@ -137,12 +138,14 @@ def _rows(frame: pd.DataFrame) -> list[_Row]:
     """Lines of one table. What is measured on held-out people alone is said below the metric it belongs to."""
     values = dict(zip(frame["metric"].astype(str), frame["value"].astype(float), strict=True))
     rows = []
-    columns = (frame[c] for c in ("metric", "value", "floor", "n", "unit"))
-    for metric, value, floor, n, unit in zip(*columns, strict=True):
+    bounded = frame.reindex(columns=["metric", "value", "floor", "n", "unit", "low", "high"])
+    for metric, value, floor, n, unit, *bounds in bounded.itertuples(index=False):
         name = str(metric)
         if name.endswith(_HELD_OUT) and name.removesuffix(_HELD_OUT) in values:
             continue
         row = _row(name, float(value), float(floor), float(n), str(unit))
+        if all(map(math.isfinite, bounds)):
+            row = replace(row, interval="{} to {}".format(*map(number, bounds)))
         if name + _HELD_OUT in values:
             row = replace(row, meaning=f"{row.meaning} Held-out people: {number(values[name + _HELD_OUT])}.".strip())
         rows.append(row)
@@ -160,6 +163,7 @@ def _row(metric: str, value: float, floor: float, n: float, unit: str) -> _Row:
         label=entry.label if entry else metric.replace("_", " "),
         meaning=entry.text if entry else "",
         value=number(value),
+        interval="",
         floor=number(floor),
         n=f"{n:,.0f}" if math.isfinite(n) else "–",
         unit=unit,

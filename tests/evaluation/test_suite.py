@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from data_prep.variants import VariantTable
-from genodiff.evaluation import classifier
+from genodiff.evaluation import classifier, intervals
 from genodiff.evaluation.panels import align
 from genodiff.evaluation.suite import FAMILIES, Evaluation, evaluate, evaluate_full
 from tests.evaluation.conftest import table_of
@@ -23,8 +23,11 @@ METRICS = {
     "ld": "ld_decay_mae ld_decay_mae_cm near_pair_r2_corr near_pair_r2_ratio three_point_r three_point_slope",
     "structure": "pca_w2 precision recall f_is f_is_holdout heterozygosity heterozygosity_holdout f_st "
     "population_f_st_mae c2st_auc",
-    "privacy": "aa_truth aa_syn privacy_loss privacy_loss_matched membership_auc copied_run_mean copied_run_median "
-    "copied_run_max copied_run_holdout exact_copies unique_share dcr_median dcr_p05",
+    "privacy": "aa_truth aa_syn privacy_loss privacy_loss_matched membership_auc membership_tpr membership_person_auc "
+    "membership_person_tpr membership_ratio_auc membership_ratio_tpr membership_ratio_person_auc "
+    "membership_ratio_person_tpr singled_out copied_run_mean copied_run_median copied_run_max copied_run_holdout "
+    "copied_run_cm_mean copied_run_cm_max exact_copies unique_share dcr_median dcr_p05 kinship_mean kinship_max "
+    "kinship_cousins kinship_twins rare_allele_auc rare_allele_advantage",
 }
 
 
@@ -38,6 +41,7 @@ class LinearMap:
 @pytest.fixture(autouse=True)
 def _small_forests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(classifier.two_sample_auc, "__kwdefaults__", {"trees": 25, "repeats": 1})
+    monkeypatch.setattr(intervals, "REPLICATES", 40)
 
 
 def run(synthetic: VariantTable, trio: Trio, **options: object) -> Evaluation:
@@ -50,7 +54,7 @@ def permuted(table: VariantTable, seed: int) -> VariantTable:
 
 def test_table_has_every_metric_with_a_floor(trio: Trio) -> None:
     found = run(trio["synthetic"], trio, genetic_map=LinearMap())
-    assert list(found.frame.columns) == ["family", "metric", "value", "floor", "n", "unit"]
+    assert list(found.frame.columns) == ["family", "metric", "value", "floor", "n", "unit", "low", "high"]
     expected = [(f, m) for f, names in METRICS.items() for m in names.split()]
     assert list(zip(found.frame["family"], found.frame["metric"], strict=True)) == expected
     assert found.frame["value"].notna().all()
@@ -87,10 +91,11 @@ def test_order_of_people_changes_nothing_that_is_not_drawn(trio: Trio) -> None:
 
 
 def test_order_of_people_leaves_undrawn_privacy_alone(trio: Trio) -> None:
-    drawn = {"aa_truth", "aa_syn", "privacy_loss", "privacy_loss_matched"}
+    drawn = {"aa_truth", "aa_syn", "privacy_loss", "privacy_loss_matched", "singled_out"}
     shuffled = {name: permuted(table, 4) for name, table in trio.items()}
     a, b = (run(t["synthetic"], t, families=["privacy"]).frame for t in (trio, shuffled))
-    kept = ~a["metric"].isin(drawn)
+    kept = ~a["metric"].isin(drawn) & ~a["metric"].str.contains("ratio|rare")
+    assert kept.sum() > 15
     np.testing.assert_allclose(a.loc[kept, "value"], b.loc[kept, "value"])
 
 

@@ -142,7 +142,7 @@ def test_tables_of_different_sites_are_compared_at_common_ones(tmp_path: Path, w
 def test_metrics_are_written_as_they_are(written: Written, tmp_path: Path) -> None:
     path = write_metrics_csv(written.evaluation.frame, tmp_path / "deep" / "metrics.csv")
     pd.testing.assert_frame_equal(pd.read_csv(path), written.evaluation.frame)
-    assert path.read_text().splitlines()[0] == "family,metric,value,floor,n,unit"
+    assert path.read_text().splitlines()[0] == "family,metric,value,floor,n,unit,low,high"
 
 
 @pytest.mark.parametrize("n", [2, 8, 9, 26])
