@@ -197,6 +197,7 @@ def fit_anchors(
     parents: Mapping[str, str] | None = None,
     n: int | None = None,
     kind: Literal["means", "medoids"] = "means",
+    least_rows: int = _ROWS_PER_ANCHOR,
     seed: int = 1,
 ) -> Anchors:
     """Clusters rows and counts the combinations of label and anchors among people.
@@ -210,6 +211,7 @@ def fit_anchors(
             for which re-pairing haplotypes at random within their anchor is expected to keep F_IS within .01; the most
             that have 40 rows each on average where none does, and where rows are people.
         kind: ``"means"`` starts the sampler at the mean of a cluster; ``"medoids"`` at the row nearest to that mean.
+        least_rows: rows below which a label has no anchors of its own and borrows from its parent.
         seed: of the clustering.
 
     Raises:
@@ -229,7 +231,7 @@ def fit_anchors(
     candidates = [n] if n is not None else [k for k in possible if k >= _USUALLY_LEAST] or possible
     row_label = np.repeat(label_index, units.per_person)
     row_parent = np.unique([(parents or {}).get(name, "") for name in names], return_inverse=True)[1][row_label]
-    stratum = _strata(row_label, row_parent)
+    stratum = _strata(row_label, row_parent, least_rows)
     assignment, repaired = np.zeros(rows, dtype=np.int64), float("nan")
     for k in candidates:
         assignment = _clusters(scores, stratum, row_parent, k, seed=seed)
@@ -243,7 +245,7 @@ def fit_anchors(
         points=points,
         starts=points if kind == "means" else _medoids(units, assignment, scores),
         weights=np.bincount(assignment, minlength=len(points)) / rows,
-        population=_population(units, names, label_index, assignment, parents),
+        population=_population(units, names, label_index, assignment, parents, least_rows),
         inbreeding=(observed, repaired),
     )
 
@@ -261,19 +263,20 @@ def _population(
     label: NDArray[np.int64],
     assignment: NDArray[np.int64],
     parents: Mapping[str, str] | None,
+    least_rows: int,
 ) -> Population:
     """Who goes with whom; labels and parents of too few rows borrow from what is above them."""
     above = np.asarray([(parents or {}).get(name, "") for name in names])
     people = np.column_stack([label, assignment.reshape(-1, units.per_person)])
     size = np.bincount(label, minlength=len(names)) * units.per_person
-    small = np.flatnonzero(size < _ROWS_PER_ANCHOR) if len(names) > 1 else np.arange(0)
+    small = np.flatnonzero(size < least_rows) if len(names) > 1 else np.arange(0)
     pseudo: dict[int, float] = {}
     pseudo_parent: dict[str, float] = {}
     for parent in np.unique(above[small]):
         of_parent = np.flatnonzero(above == parent)
         alpha = pseudo_rows(units, label, of_parent) / units.per_person
         pseudo |= {int(k): alpha for k in small if above[k] == parent}
-        if size[of_parent].sum() < _ROWS_PER_ANCHOR:
+        if size[of_parent].sum() < least_rows:
             group = np.unique(above, return_inverse=True)[1]
             pseudo_parent[str(parent)] = pseudo_rows(units, group[label], np.unique(group)) / units.per_person
     return Population.of(
@@ -316,20 +319,20 @@ def pseudo_rows(units: Units, group: NDArray[np.int64], among: NDArray[np.int64]
     return float((1 - f_st) / f_st)
 
 
-def _strata(row_label: NDArray[np.int64], row_parent: NDArray[np.int64]) -> NDArray[np.int64]:
+def _strata(row_label: NDArray[np.int64], row_parent: NDArray[np.int64], least: int) -> NDArray[np.int64]:
     """What rows are clustered within: their label; or, in labels of too few rows, others of that kind; −1 for neither.
 
     Labels of too few rows are put together within their parent. Where these are too few as well, the rows join the
     clusters of their parent; where it has none, they are put together with all others of no cluster.
     """
     stratum = row_label.copy()
-    few = np.bincount(row_label)[row_label] < _ROWS_PER_ANCHOR
+    few = np.bincount(row_label)[row_label] < least
     first = row_label.max() + 1
     stratum[few] = first + row_parent[few]
-    alone = few & (np.bincount(stratum)[stratum] < _ROWS_PER_ANCHOR)
+    alone = few & (np.bincount(stratum)[stratum] < least)
     alone &= ~np.isin(row_parent, row_parent[~alone])
     stratum[alone] = first + row_parent.max() + 1
-    everywhere = np.bincount(stratum)[stratum] >= min(_ROWS_PER_ANCHOR, len(stratum))
+    everywhere = np.bincount(stratum)[stratum] >= min(least, len(stratum))
     if not everywhere.any():
         return np.zeros_like(row_label)
     return np.where(everywhere, stratum, -1)
