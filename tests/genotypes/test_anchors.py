@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from genodiff.genotypes.anchors import Population, _repaired, fit_anchors, inbreeding
+from genodiff.genotypes.anchors import Population, _repaired, fit_anchors, inbreeding, pseudo_rows
 from genodiff.genotypes.units import Units, units_of
 from tests.genotypes.tables import table_of
 
@@ -203,3 +203,134 @@ def test_which_haplotype_comes_first_and_the_order_of_people_are_random() -> Non
     assert 0.4 < (mixed[:, 1] == 0).mean() < 0.6
     first, second = people[:500, 0].mean(), people[500:, 0].mean()
     assert abs(first - second) < 0.1
+
+
+def four_populations(few: int, *, sites: int = 300) -> tuple[NDArray[np.int8], list[str], dict[str, str]]:
+    """Two parents of two populations each: far apart between parents, near within; the last has ``few`` people."""
+    rng = np.random.default_rng(11)
+    above = rng.uniform(0.1, 0.9, (2, sites))
+    near = np.clip(above.repeat(2, axis=0) + rng.normal(0, 0.05, (4, sites)), 0.02, 0.98)
+    sizes = (60, 60, 60, few)
+    people = np.concatenate(
+        [independent(n, sites, p, seed=k) for k, (n, p) in enumerate(zip(sizes, near, strict=True))]
+    )
+    names = ("a1", "a2", "b1", "b2")
+    return people, list(np.repeat(names, sizes)), dict(zip(names, "AABB", strict=True))
+
+
+def law_of(population: Population, label: int) -> dict[tuple[int, ...], float]:
+    chosen = population.combinations[:, 0] == label
+    share = population.counts[chosen] / population.counts[chosen].sum()
+    return {tuple(pair): p for pair, p in zip(population.combinations[chosen, 1:].tolist(), share, strict=True)}
+
+
+def test_a_label_of_few_people_joins_the_anchors_of_its_parent() -> None:
+    people, labels, parents = four_populations(6)
+    anchors = fit_anchors(units(people), labels=np.asarray(labels), parents=parents, seed=1)
+    rows = np.repeat(labels, 2)
+    few = set(anchors.assignment[rows == "b2"].tolist())
+    assert few <= set(anchors.assignment[rows == "b1"].tolist())
+    assert not few & set(anchors.assignment[np.isin(rows, ["a1", "a2"])].tolist())
+    assert np.bincount(anchors.assignment).min() >= 5
+    assert anchors.population.parents == ("A", "A", "B", "B")
+    assert anchors.population.borrowed[:3] == (0, 0, 0)
+
+
+def test_without_parents_a_label_of_few_people_joins_the_nearest_anchors_of_all() -> None:
+    people, labels, _ = four_populations(6)
+    anchors = fit_anchors(units(people), labels=np.asarray(labels), seed=1)
+    rows = np.repeat(labels, 2)
+    assert set(anchors.assignment[rows == "b2"].tolist()) <= set(anchors.assignment[rows == "b1"].tolist())
+    assert anchors.population.parents == ()
+
+
+def test_labels_of_few_people_with_no_kin_are_put_together() -> None:
+    people, _, _ = four_populations(60)
+    labels = np.asarray([f"{k // 10:02d}" for k in range(240)])
+    anchors = fit_anchors(units(people), labels=labels, seed=1)
+    assert anchors.n >= 8
+    assert len(anchors.population.labels) == 24
+    assert len(anchors.population.borrowed) == 24
+    assert min(anchors.population.borrowed) > 0
+    # Clusters are of alleles, not of labels.
+    population = np.repeat([0, 1], 240)
+    assert all(len(np.unique(population[anchors.assignment == k])) == 1 for k in range(anchors.n))
+
+
+def test_a_parent_of_few_people_stands_by_itself_no_more_than_a_label() -> None:
+    people, labels, parents = four_populations(6)
+    lonely = parents | {"b2": "C"}
+    anchors = fit_anchors(units(people), labels=np.asarray(labels), parents=lonely, seed=1)
+    assert set(anchors.assignment[np.repeat(labels, 2) == "b2"].tolist()) <= set(range(anchors.n))
+    reached = {tuple(r[1:]) for r in anchors.population.combinations.tolist() if r[0] == 3}
+    others = {tuple(r[1:]) for r in anchors.population.combinations.tolist() if r[0] != 3}
+    assert reached >= others
+
+
+def test_least_rows_zero_gives_every_label_its_own_anchors() -> None:
+    people, labels, parents = four_populations(6)
+    anchors = fit_anchors(units(people), labels=np.asarray(labels), parents=parents, least_rows=0, seed=1)
+    rows = np.repeat(labels, 2)
+    own = set(anchors.assignment[rows == "b2"].tolist())
+    assert not own & set(anchors.assignment[rows != "b2"].tolist())
+    assert anchors.population.borrowed == ()
+
+
+def test_borrowed_law_is_the_posterior_mean_of_a_dirichlet_law() -> None:
+    people = np.array([[0, 0, 1]] * 30 + [[0, 2, 1]] * 10 + [[1, 0, 0]] * 2 + [[1, 1, 0]] * 2)
+    law = Population.of(("big", "few"), people, pseudo={1: 8.0})
+    # Of 44 people in all 32 have the pair (0, 1), 10 have (1, 2), 2 have (0, 0).
+    expected = {(0, 0): 2 + 8 * 2 / 44, (0, 1): 2 + 8 * 32 / 44, (1, 2): 8 * 10 / 44}
+    assert law_of(law, 1) == pytest.approx({k: v / 12 for k, v in expected.items()})
+    assert law_of(law, 0) == pytest.approx({(0, 1): 0.75, (1, 2): 0.25})
+    assert law.borrowed == pytest.approx((0, 8 / 12))
+    # Labels keep their share of everybody.
+    totals = np.bincount(law.combinations[:, 0], law.counts)
+    np.testing.assert_allclose(totals, [40, 4])
+
+
+def test_a_parent_of_few_people_borrows_from_everybody() -> None:
+    people = np.array([[0, 0, 0]] * 30 + [[1, 1, 1]] * 4)
+    law = Population.of(
+        ("big", "few"), people, parents=("P", "Q"), pseudo={1: 4.0}, pseudo_parent={"Q": 4.0}
+    )  # fmt: skip
+    above = {(0, 0): 4 * 30 / 34 / 8, (1, 1): (4 + 4 * 4 / 34) / 8}
+    assert law_of(law, 1) == pytest.approx({(0, 0): above[0, 0] / 2, (1, 1): (1 + above[1, 1]) / 2})
+
+
+@pytest.mark.parametrize("f_st", [0.02, 0.1])
+def test_pseudo_rows_are_those_of_the_drift_the_groups_went_through(f_st: float) -> None:
+    """Frequencies drawn from the beta law whose concentration is to be found."""
+    rng, alpha = np.random.default_rng(3), (1 - f_st) / f_st
+    above = rng.uniform(0.2, 0.8, 3000)
+    p = rng.beta(alpha * above, alpha * (1 - above), (8, 3000))
+    people = np.concatenate([independent(40, 3000, q, seed=k) for k, q in enumerate(p)])
+    found = pseudo_rows(units(people), np.repeat(np.arange(8), 40), np.arange(8))
+    assert found == pytest.approx(alpha, rel=0.1)
+
+
+def test_pseudo_rows_stay_finite_where_groups_do_not_differ() -> None:
+    people = units(independent(100, 200, np.full(200, 0.3)))
+    same = pseudo_rows(people, np.arange(100) % 2, np.arange(2))
+    assert same > 100
+    assert pseudo_rows(people, np.zeros(100, dtype=int), np.arange(1)) == pytest.approx(999)
+    apart = units(np.repeat(np.eye(2, dtype=np.int8)[:, :, None], 2, axis=2).repeat(10, axis=0))
+    assert pseudo_rows(apart, np.repeat([0, 1], 10), np.arange(2)) == pytest.approx(1)
+
+
+def test_synthetic_frequencies_of_few_people_are_nearer_with_a_parent() -> None:
+    people, labels, parents = four_populations(6)
+    truth = independent(2000, 300, four_truth(), seed=99).mean((0, 2))
+    errors = []
+    for least in (0, 40):
+        rows = units(people)
+        anchors = fit_anchors(rows, labels=np.asarray(labels), parents=parents, least_rows=least, seed=1)
+        drawn = anchors.population.draw(400, rng=np.random.default_rng(0), label=3)[:, 1:]
+        errors.append(np.square(anchors.points[drawn].mean((0, 1)) - truth).mean())
+    assert errors[1] < 0.5 * errors[0]
+
+
+def four_truth() -> NDArray[np.float64]:
+    rng = np.random.default_rng(11)
+    above = rng.uniform(0.1, 0.9, (2, 300))
+    return np.clip(above.repeat(2, axis=0) + rng.normal(0, 0.05, (4, 300)), 0.02, 0.98)[3]
