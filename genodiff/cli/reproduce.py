@@ -1,8 +1,9 @@
-"""``genodiff reproduce``: one command per experiment of the GOU paper."""
+"""``genodiff reproduce``: one command per experiment of the GOU paper, and one for the published peers."""
 
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,20 @@ __all__ = ["reproduce"]
 
 @click.group(cls=Commands)
 def reproduce() -> None:
-    """Run the experiments of the GOU paper again: tables beside the printed ones, figures, claims.
+    """Run the experiments of the GOU paper again (tables beside the printed ones, figures, claims), and judge
+    published artificial genomes beside ours.
 
     \b
     Examples:
       genodiff reproduce gou-mixture
       genodiff reproduce gou-chr22 --budget full
+      genodiff reproduce artificial-genomes ag805.npz
     """
 
 
-def _budget_options(function: F) -> F:
+def _budget_options(function: F, *, output: str = "docs/results/gou") -> F:
     return stack(
-        click.option("-o", "--output", type=PATH, default=Path("docs/results/gou"), show_default=True,
+        click.option("-o", "--output", type=PATH, default=Path(output), show_default=True,
                      help="Folder for the page, its figures and its tables."),
         click.option("--seeds", type=click.IntRange(min=1), help="Number of seeds; 2 for quick, 5 for full."),
         click.option("--budget", type=click.Choice(["quick", "full"]), default="quick", show_default=True,
@@ -102,3 +105,20 @@ def gou_chr22(vcf: Path | None, output: Path, **o: Any) -> None:
                 raise click.UsageError(f"{flag} needs VCF: without it the embedded example is read as it is")
         click.echo("no VCF was given: simulated people of the embedded example take its place", err=True)
     _reproduced("chr22", output, vcf=vcf, **o)
+
+
+@reproduce.command("artificial-genomes")
+@click.argument("npz", type=PATH)
+@click.option("--legend", type=PATH, help="Sites of NPZ (id position a0 a1); the .legend beside it if not given.")
+@partial(_budget_options, output="docs/results/peers")
+def artificial_genomes(npz: Path, output: Path, **o: Any) -> None:
+    """The published artificial genomes of Yelmen et al. 2021 (GAN and RBM, 805 sites) beside ours.
+
+    NPZ holds the haplotypes real, gan and rbm, one a row, alleles 0 and 1.
+
+    \b
+    Examples:
+      genodiff reproduce artificial-genomes ag805.npz
+      genodiff reproduce artificial-genomes ag805.npz --legend ag805.legend --budget full --seeds 3 -o results/
+    """
+    _reproduced("artificial_genomes", output, npz=npz, **o)

@@ -1,4 +1,4 @@
-"""The experiments of the GOU paper (Taheri 2026, arXiv:2606.03360), run again: tables, figures and claims."""
+"""The experiments of the GOU paper (Taheri 2026, arXiv:2606.03360) run again, and published peers beside ours."""
 
 from __future__ import annotations
 
