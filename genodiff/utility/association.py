@@ -107,13 +107,18 @@ def _false_positives(dosage: NDArray[np.int8], *, generator: np.random.Generator
     shares = []
     for _ in range(NULL_TRAITS // _TRAITS):
         p = regress(dosage, generator.standard_normal((len(dosage), _TRAITS))).p
-        shares.append(np.mean(p[np.isfinite(p)] < LEVEL))
+        tested = np.isfinite(p)
+        shares.append((p[tested] < LEVEL).sum() / max(1, tested.sum()))
     return float(np.mean(shares))
 
 
 def _mean_r(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Correlation over sites, trait by trait, (traits,); at a site that does not vary a study finds an effect of 0."""
-    return np.array([pearson(np.nan_to_num(x), np.nan_to_num(y)) for x, y in zip(a, b, strict=True)])
+    """Correlation over sites, trait by trait, (traits,).
+
+    At a site that does not vary a study finds an effect of 0; a study that finds nothing anywhere has correlation 0.
+    """
+    pairs = zip(np.nan_to_num(a), np.nan_to_num(b), strict=True)
+    return np.nan_to_num([pearson(x, y) for x, y in pairs])
 
 
 def family(comparison: Comparison) -> FamilyResult:
@@ -160,7 +165,7 @@ def family(comparison: Comparison) -> FamilyResult:
     for name in ("synthetic", "real"):
         by_trait[f"effect_r {name}"] = _mean_r(studies[name].beta, held.beta)
         by_trait[f"z_r {name}"] = _mean_r(studies[name].z, held.z)
-    mean = {key: float(np.nanmean(values)) for key, values in by_trait.items()}
+    mean = {key: float(values.mean()) for key, values in by_trait.items()}
     power = {name: float(sites[causal].mean()) for name, sites in reached.items()}
     m, loci, nan = len(tested), int(causal.sum()), float("nan")
     metrics = (
@@ -176,7 +181,7 @@ def family(comparison: Comparison) -> FamilyResult:
     for h2, k in np.unique(traits.setting, axis=0):
         mine = (traits.setting == (h2, k)).all(axis=1)
         shares = [float(sites[mine][causal[mine]].mean()) for sites in reached.values()]
-        rows.append((h2, int(k), *(float(np.nanmean(values[mine])) for values in by_trait.values()), *shares))
+        rows.append((h2, int(k), *(float(values[mine].mean()) for values in by_trait.values()), *shares))
     columns = ["heritability", "causal", "effect_r", "z_r", "effect_r_real", "z_r_real"]
     curve = pd.DataFrame(rows, columns=[*columns, "power", "power_real", "power_holdout"])
     shown = pd.DataFrame({name: np.nan_to_num(study.z[-1]) for name, study in studies.items()})

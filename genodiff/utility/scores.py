@@ -104,16 +104,11 @@ def ridge_weights(
 
 
 def _group_errors(score: NDArray[np.float64], truth: NDArray[np.float64], groups: list[_Group]) -> tuple[float, float]:
-    """Mean over groups and scores of the errors of means (in standard deviations) and of |log| ratios of deviations."""
+    """Errors of means and of standard deviations, in standard deviations of the truth; mean over groups and scores."""
     scale = truth.std(axis=0)
-    mean, spread = [], []
-    for mine, other in groups:
-        a, b = score[mine], truth[other]
-        mean.append(np.abs(a.mean(axis=0) - b.mean(axis=0)) / scale)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = np.abs(np.log(a.std(axis=0) / b.std(axis=0)))
-        spread.append(ratio[np.isfinite(ratio)])
-    return float(np.mean(mean)), float(np.mean(np.concatenate(spread)))
+    mean = [np.abs(score[a].mean(axis=0) - truth[b].mean(axis=0)) / scale for a, b in groups]
+    spread = [np.abs(score[a].std(axis=0) - truth[b].std(axis=0)) / scale for a, b in groups]
+    return float(np.mean(mean)), float(np.mean(spread))
 
 
 def _groups(panel: Panel, holdout: Panel, names: list[str]) -> list[_Group]:
@@ -138,8 +133,8 @@ def family(comparison: Comparison) -> FamilyResult:
     Metrics: ``ld_score_r`` and ``ld_score_slope`` (correlation, and slope of the line of S on T, over sites),
     ``ld_score_ratio`` (of the means), ``pgs_r2`` (squared correlation of true genetic values of T's people with scores
     whose weights were estimated in S; mean over simulated traits), ``pgs_r2_ratio`` (over the floor),
-    ``pgs_mean_error`` and ``pgs_sd_error`` (scores with the true weights: difference of the means of a population in
-    S and in T, in standard deviations of T; |log| ratio of their standard deviations; mean over populations and scores,
+    ``pgs_mean_error`` and ``pgs_sd_error`` (scores with the true weights: absolute difference between S and T of the
+    mean, and of the standard deviation, of a population, in standard deviations of T; mean over populations and scores,
     over everybody where there are no labels).
 
     Curves: ``ld_scores``, a data frame with ``position``, ``holdout``, ``synthetic``, ``train``; ``pgs``, one by kind
@@ -187,9 +182,9 @@ def family(comparison: Comparison) -> FamilyResult:
         Metric("scores", "pgs_r2", mean["synthetic"], mean["train"], people, "r² (people)"),
         Metric("scores", "pgs_r2_ratio", ratio, 1.0, people, "ratio (people)"),
         Metric("scores", "pgs_mean_error", errors["synthetic"][0], errors["train"][0], count * max(1, len(names)),
-               "standard deviations (means)"),
+               "sd of held-out people (means)"),
         Metric("scores", "pgs_sd_error", errors["synthetic"][1], errors["train"][1], count * max(1, len(names)),
-               "absolute log ratio (standard deviations)"),
+               "sd of held-out people (sds)"),
     )  # fmt: skip
     rows = []
     for h2, k in np.unique(traits.setting, axis=0):
