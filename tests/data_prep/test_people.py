@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from data_prep import InputError, OutputError
-from data_prep.panels import attach_panel, read_panel, write_panel
+from data_prep.panels import attach_panel, parents_of, read_panel, read_parents, write_panel
 from data_prep.splits import read_sample_list, split_by_names, split_people
 from tests.data_prep.helpers import make_table, write
 
@@ -74,6 +74,43 @@ def test_attach_panel(tmp_path: Path) -> None:
     assert labels.tolist() == ["a", "b", "c", "d"]
     with pytest.raises(InputError, match=r"lacks 2 of 4 people \(first: P1, P3\)"):
         attach_panel(TABLE, panel.drop(["P1", "P3"]))
+
+
+PANEL = "sample\tpop\tsuper_pop\tsex\nP0\tGBR\tEUR\tm\nP1\tTSI\tEUR\tf\nP2\tYRI\tAFR\tm\nP3\tGBR\tEUR\tf\n"
+
+
+def test_parents_are_found_where_every_label_lies_in_one(tmp_path: Path) -> None:
+    path = write(tmp_path, PANEL)
+    parents = read_parents(path, "pop")
+    assert parents is not None
+    assert parents.to_dict() == {"P0": "EUR", "P1": "EUR", "P2": "AFR", "P3": "EUR"}
+    table = attach_panel(TABLE, read_panel(path, "pop"), parents=parents)
+    assert parents_of(table) == {"GBR": "EUR", "TSI": "EUR", "YRI": "AFR"}
+    assert parents_of(table.select(samples=[2])) == {"YRI": "AFR"}
+    named = read_parents(path, "pop", "super_pop")
+    assert named is not None
+    assert named.equals(parents)
+
+
+def test_parents_that_say_nothing_are_not_taken(tmp_path: Path) -> None:
+    path = write(tmp_path, PANEL)
+    # The label itself, labels that lie in several, and no such column.
+    assert read_parents(path) is None
+    assert read_parents(path, "sex") is None
+    assert read_parents(write(tmp_path, "P0 a\nP1 b\n", "plain.txt")) is None
+    assert parents_of(TABLE) is None
+    assert parents_of(TABLE.with_labels(list("abcd"))) is None
+
+
+def test_parents_that_cannot_be_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, PANEL)
+    with pytest.raises(InputError, match="label 'GBR' lies in 'f' and in 'm' of column 'sex'"):
+        read_parents(path, "pop", "sex")
+    with pytest.raises(InputError, match="no label column 'region'"):
+        read_parents(path, "pop", "region")
+    parents, labels = read_panel(path, "sex"), read_panel(path, "pop")
+    with pytest.raises(InputError, match="label 'GBR' lies in 'm' and in 'f'"):
+        parents_of(attach_panel(TABLE, labels, parents=parents))
 
 
 def test_panel_round_trip(tmp_path: Path) -> None:
