@@ -212,6 +212,7 @@ def many(
     )  # fmt: skip
 
     def judge(name: str, rows: NDArray[np.int8], against: NDArray[np.int8], *, copies: bool = True) -> None:
+        """A row; ``against`` being ``rows`` there is no adversarial accuracy to speak of."""
         accuracy, unique, near = [], [], []
         for draw in range(5):
             pick = np.random.default_rng([seed, draw])
@@ -223,7 +224,8 @@ def many(
             accuracy.append((found.truth, found.syn))
             unique.append(len(np.unique(b, axis=0)) / n)
             near.append((within.min(1).mean(), np.quantile(within.min(1), 0.01)))
-        half, apart = np.mean(accuracy, axis=0), np.mean(near, axis=0)
+        half = np.mean(accuracy, axis=0) if against is not rows else np.full(2, np.nan)
+        apart = np.mean(near, axis=0)
         same = float((nearest(rows, learned) == 0).mean()) if copies else float("nan")
         line(
             name, float(half[0]), float(half[1]), len(np.unique(rows, axis=0)) / len(rows), float(np.mean(unique)),
