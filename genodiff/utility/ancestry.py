@@ -14,6 +14,7 @@ from genodiff.evaluation.panels import Comparison, Panel
 from genodiff.evaluation.results import FamilyResult, Metric
 from genodiff.evaluation.structure import fit_pca
 from genodiff.utility.errors import Unmeasurable
+from genodiff.utility.groups import groups_of, left_out, with_interval
 
 __all__ = ["AncestryTest", "family", "train_and_test"]
 
@@ -30,11 +31,17 @@ class AncestryTest:
         accuracy: share of people whose label is told rightly, in [0, 1].
         auc: area under the ROC curve of each label against all others, mean over labels.
         recall: share of the people of each label who are told rightly, by label.
+        right: whether the label of each person is told rightly, (people,).
     """
 
     accuracy: float
     auc: float
     recall: dict[str, float]
+    right: NDArray[np.bool_]
+
+    def accuracy_of(self, people: NDArray[np.int64]) -> float:
+        """Share of some people, by index, whose label is told rightly."""
+        return float(self.right[people].mean())
 
 
 def train_and_test(train: Panel, test: Panel) -> AncestryTest:
@@ -68,7 +75,8 @@ def train_and_test(train: Panel, test: Panel) -> AncestryTest:
         if not mine.all():
             column = scores[:, np.flatnonzero(names == name)[0]] if name in names else np.zeros(test.n_people)
             areas.append(auc(column[mine], column[~mine]))
-    return AncestryTest(float((told == test.labels).mean()), float(np.mean(areas)), recall)
+    right = np.asarray(told == test.labels)
+    return AncestryTest(float(right.mean()), float(np.mean(areas)), recall, right)
 
 
 def _project(axes: Any, dosage: NDArray[np.int8]) -> NDArray[np.float64]:
@@ -81,7 +89,7 @@ def family(comparison: Comparison) -> FamilyResult:
 
     Metrics: ``ancestry_accuracy``, ``ancestry_auc`` (mean over labels of one against all others),
     ``ancestry_accuracy_ratio`` (over the floor) and ``ancestry_majority_share``: what telling everybody the commonest
-    label of T attains.
+    label of T attains. The accuracies have intervals over the people of T.
 
     Curves: ``ancestry``, a data frame by label: ``label``, ``people`` (of T), ``synthetic`` and ``real``, the share
     told rightly.
@@ -103,6 +111,7 @@ def family(comparison: Comparison) -> FamilyResult:
             f"ancestry needs two labels with at least {MIN_PEOPLE} training and as many held-out people, "
             f"there are {len(used)}: give a --panel with more"
         )
+    member = np.isin(np.asarray(comparison.holdout.labels), used)
     kept = {name: panel.people(np.flatnonzero(np.isin(panel.labels, used))) for name, panel in panels.items()}  # type: ignore[arg-type]
     if kept["synthetic"].n_people == 0:
         raise Unmeasurable(
@@ -112,9 +121,14 @@ def family(comparison: Comparison) -> FamilyResult:
     n = kept["holdout"].n_people
     labels, counts = np.unique(np.asarray(kept["holdout"].labels), return_counts=True)
     ratio = value.accuracy / floor.accuracy if floor.accuracy > 0 else float("nan")
+    place = np.cumsum(member) - 1
+    groups = [place[group[member[group]]] for group in groups_of(comparison)]
+    accuracies, floors = (left_out(test.accuracy_of, groups) for test in (value, floor))
+    accuracy = Metric("ancestry", "ancestry_accuracy", value.accuracy, floor.accuracy, n, "share (people)")
+    over_real = Metric("ancestry", "ancestry_accuracy_ratio", ratio, 1.0, n, "ratio (people)")
     metrics = (
-        Metric("ancestry", "ancestry_accuracy", value.accuracy, floor.accuracy, n, "share (people)"),
-        Metric("ancestry", "ancestry_accuracy_ratio", ratio, 1.0, n, "ratio (people)"),
+        with_interval(accuracy, accuracies),
+        with_interval(over_real, accuracies / np.where(floors > 0, floors, np.nan)),
         Metric("ancestry", "ancestry_auc", value.auc, floor.auc, n, "AUC (people)"),
         Metric("ancestry", "ancestry_majority_share", counts.max() / n, float("nan"), n, "share (people)"),
     )

@@ -13,6 +13,7 @@ from genodiff.evaluation.panels import Comparison, Panel
 from genodiff.evaluation.results import FamilyResult, Metric
 from genodiff.utility.beagle import Beagle
 from genodiff.utility.errors import Unmeasurable
+from genodiff.utility.groups import groups_of, with_interval
 
 __all__ = ["ARRAY_MAF", "ARRAY_SHARE", "MAF_EDGES", "array_sites", "family", "maf_bins", "pooled_r2", "site_r2"]
 
@@ -59,29 +60,45 @@ def site_r2(imputed: NDArray[np.floating], truth: NDArray[np.int8]) -> NDArray[n
     Returns:
         (sites,) in [0, 1]: 0 where the imputed dosage is the same for everybody, NaN where the truth is.
     """
-    covariance, var_x, var_y = _moments(imputed, truth)
-    r2 = np.divide(covariance**2, var_x * var_y, out=np.zeros(len(var_y)), where=(var_x > 0) & (var_y > 0))
-    return np.where(var_y > 0, np.minimum(r2, 1.0), np.nan)
+    return _site_r2(_sums(imputed, truth))
 
 
 def pooled_r2(imputed: NDArray[np.floating], truth: NDArray[np.int8]) -> float:
     """Squared correlation of imputed and true dosage over people and sites at once, in [0, 1].
 
-    Both are centred at every site, so that differences of frequency *between* sites do not count as imputed.
+    Both are centred at every site, so that differences of frequency *between* sites do not count as imputed. 0 where
+    the imputed dosage of every site is the same for everybody, NaN where the truth is.
     """
-    covariance, var_x, var_y = (moment.sum() for moment in _moments(imputed, truth))
-    return float(covariance**2 / (var_x * var_y)) if var_x * var_y > 0 else float("nan") if var_y == 0 else 0.0
+    return _pooled_r2(_sums(imputed, truth))
 
 
-def _moments(imputed: NDArray[np.floating], truth: NDArray[np.int8]) -> tuple[NDArray[np.float64], ...]:
-    """Sums over people of xy, x² and y² (sites,), centred."""
+def _sums(imputed: NDArray[np.floating], truth: NDArray[np.int8]) -> NDArray[np.float64]:
+    """Sums over the people called of 1, x, y, x², y² and xy, (6, sites); those of two sets of people add up."""
     called = truth >= 0
-    n = np.maximum(called.sum(axis=0), 1)
     x, y = (np.where(called, np.asarray(v, dtype=np.float64), 0.0) for v in (imputed, truth))
-    x, y = (np.where(called, v - v.sum(axis=0) / n, 0.0) for v in (x, y))
+    return np.stack([v.sum(axis=0) for v in (called.astype(np.float64), x, y, x * x, y * y, x * y)])
+
+
+def _moments(sums: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Σxy, Σx² and Σy² about the means, (sites,)."""
+    n, x, y, xx, yy, xy = sums
+    n = np.maximum(n, 1)
     # A column of equal decimals keeps a variance of rounding size.
-    var_x, var_y = (np.where((s := (v * v).sum(axis=0)) > 1e-9 * n, s, 0.0) for v in (x, y))
-    return (x * y).sum(axis=0), var_x, var_y
+    var_x, var_y = (np.where((v := squares - total**2 / n) > 1e-9 * n, v, 0.0) for total, squares in ((x, xx), (y, yy)))
+    return xy - x * y / n, var_x, var_y
+
+
+def _site_r2(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    covariance, var_x, var_y = _moments(sums)
+    r2 = np.divide(covariance**2, var_x * var_y, out=np.zeros(len(var_y)), where=(var_x > 0) & (var_y > 0))
+    return np.where(var_y > 0, np.minimum(r2, 1.0), np.nan)
+
+
+def _pooled_r2(sums: NDArray[np.float64]) -> float:
+    covariance, var_x, var_y = (moment.sum() for moment in _moments(sums))
+    if not var_y:
+        return float("nan")
+    return min(1.0, float(covariance**2 / (var_x * var_y))) if var_x else 0.0
 
 
 def maf_bins(maf: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -114,7 +131,8 @@ def family(comparison: Comparison, *, beagle: Beagle) -> FamilyResult:
     least .5 % are judged by the squared correlation of imputed and true dosage.
 
     Metrics: ``imputation_r2`` (mean over sites), ``imputation_r2_ratio`` (over the floor), ``imputation_r2_pooled``
-    (over sites and people at once) and ``imputation_r2_maf_*`` (mean by bin of minor-allele frequency in T).
+    (over sites and people at once) and ``imputation_r2_maf_*`` (mean by bin of minor-allele frequency in T). The first
+    three have intervals over the people of T.
 
     Curves: ``imputation``, a data frame by bin: ``maf``, ``sites``, ``synthetic``, ``real``, ``ratio``.
 
@@ -141,15 +159,25 @@ def family(comparison: Comparison, *, beagle: Beagle) -> FamilyResult:
         imputed = beagle.impute(reference, target, cm=comparison.cm, seed=comparison.seed)
         found[name] = imputed[:, judged]
     truth, maf = truth[:, judged], comparison.holdout.maf[judged]
-    r2 = {name: site_r2(imputed, truth) for name, imputed in found.items()}
-    pooled = {name: pooled_r2(imputed, truth) for name, imputed in found.items()}
+    # By group of people: the sums of everybody but one group are a difference.
+    groups = groups_of(comparison)
+    parts = {name: np.stack([_sums(x[g], truth[g]) for g in groups]) for name, x in found.items()}
+    total = {name: part.sum(axis=0) for name, part in parts.items()}
+    r2 = {name: _site_r2(sums) for name, sums in total.items()}
+    pooled = {name: _pooled_r2(sums) for name, sums in total.items()}
     mean = {name: float(values.mean()) for name, values in r2.items()}
+    without = {name: np.array([np.nanmean(_site_r2(total[name] - part)) for part in parts[name]]) for name in found}
+    pooled_without = np.array([_pooled_r2(total["synthetic"] - part) for part in parts["synthetic"]])
     n, unit = len(judged), "r² (sites)"
     ratio = mean["synthetic"] / mean["real"] if mean["real"] > 0 else float("nan")
+    ratios = without["synthetic"] / np.where(without["real"] > 0, without["real"], np.nan)
+    plain = Metric("imputation", "imputation_r2", mean["synthetic"], mean["real"], n, unit)
+    over_real = Metric("imputation", "imputation_r2_ratio", ratio, 1.0, n, "ratio (sites)")
+    at_once = Metric("imputation", "imputation_r2_pooled", pooled["synthetic"], pooled["real"], n, unit)
     metrics = [
-        Metric("imputation", "imputation_r2", mean["synthetic"], mean["real"], n, unit),
-        Metric("imputation", "imputation_r2_ratio", ratio, 1.0, n, "ratio (sites)"),
-        Metric("imputation", "imputation_r2_pooled", pooled["synthetic"], pooled["real"], n, unit),
+        with_interval(plain, without["synthetic"]),
+        with_interval(over_real, ratios),
+        with_interval(at_once, pooled_without),
         Metric("imputation", "imputation_array_sites", len(typed), float("nan"), comparison.n_sites, "sites (sites)"),
     ]
     rows = []

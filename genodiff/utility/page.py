@@ -63,10 +63,11 @@ def verdict(utility: Utility) -> list[str]:
         return f"{_number(rows.loc[metric, 'value'])} (real people {_number(rows.loc[metric, 'floor'])})"
 
     if "imputation_r2_ratio" in rows.index:
-        ratio = float(rows.loc["imputation_r2_ratio", "value"])
+        ratio, low, high = (float(rows.loc["imputation_r2_ratio", name]) for name in ("value", "low", "high"))
         met = "met" if ratio >= GOAL else "missed"
         lines.append(
-            f"Imputation: r² {figure('imputation_r2')}, {100 * ratio:.1f} % of the real panel's; "
+            f"Imputation: r² {figure('imputation_r2')}, {100 * ratio:.1f} % of the real panel's "
+            f"(95 % interval {100 * low:.1f} to {100 * high:.1f}); "
             f"goal of {100 * GOAL:.0f} % {met}."
         )
     if "ancestry_accuracy" in rows.index:
@@ -95,7 +96,8 @@ def write_utility(utility: Utility, folder: Path, *, title: str, people: Sequenc
     parts = [f"# {title}", "\n".join(f"- {line}" for line in [*people, *verdict(utility)])]
     parts.append(
         "Floor: as many training people in the place of the synthetic ones. n: what a figure rests on, named in "
-        "brackets after the unit. Also in [utility.csv](utility.csv)."
+        "brackets after the unit. Intervals: over held-out people, left out in "
+        "groups. Also in [utility.csv](utility.csv)."
     )
     for task in dict.fromkeys(utility.frame["family"]):
         parts.append(f"## {task.capitalize()}")
@@ -103,8 +105,11 @@ def write_utility(utility: Utility, folder: Path, *, title: str, people: Sequenc
             parts.append(f"Left out: {utility.skipped[task]}.")
             continue
         mine = utility.frame[utility.frame["family"] == task]
-        rows = [[r.metric, *map(_number, (r.value, r.floor)), f"{r.n:,}", r.unit] for r in mine.itertuples()]
-        parts.append(_table(["metric", "value", "floor", "n", "unit"], rows))
+        rows = [
+            [r.metric, _number(r.value), _interval(r.low, r.high), _number(r.floor), f"{r.n:,}", r.unit]
+            for r in mine.itertuples()
+        ]
+        parts.append(_table(["metric", "value", "95 % interval", "floor", "n", "unit"], rows))
         for name, (of, caption, columns) in _TABLES.items():
             curve = utility.curves.get(name)
             if of == task and isinstance(curve, pd.DataFrame):
@@ -132,6 +137,10 @@ def _number(value: object) -> str:
     if math.isnan(number):
         return "–"
     return f"{number:,.0f}" if number.is_integer() and abs(number) >= 2 else f"{number:.3g}"
+
+
+def _interval(low: float, high: float) -> str:
+    return f"{_number(low)} to {_number(high)}" if math.isfinite(low) and math.isfinite(high) else ""
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

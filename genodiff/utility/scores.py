@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -13,6 +14,7 @@ from genodiff.evaluation.frequencies import pearson
 from genodiff.evaluation.panels import Comparison, Panel
 from genodiff.evaluation.results import FamilyResult, Metric
 from genodiff.utility.dosages import centred, standardised
+from genodiff.utility.groups import groups_of, left_out, with_interval
 from genodiff.utility.traits import traits_of
 
 __all__ = ["family", "ld_scores", "ridge_weights", "slope"]
@@ -135,7 +137,7 @@ def family(comparison: Comparison) -> FamilyResult:
     whose weights were estimated in S; mean over simulated traits), ``pgs_r2_ratio`` (over the floor),
     ``pgs_mean_error`` and ``pgs_sd_error`` (scores with the true weights: absolute difference between S and T of the
     mean, and of the standard deviation, of a population, in standard deviations of T; mean over populations and scores,
-    over everybody where there are no labels).
+    over everybody where there are no labels). The r² of scores have intervals over the people of T.
 
     Curves: ``ld_scores``, a data frame with ``position``, ``holdout``, ``synthetic``, ``train``; ``pgs``, one by kind
     of trait with ``heritability``, ``causal``, ``synthetic``, ``real``.
@@ -161,26 +163,30 @@ def family(comparison: Comparison) -> FamilyResult:
     names = _shared_labels(tuple(panels.values()))
     fill = np.nan_to_num(2 * holdout.frequency)
     truth = traits.score(holdout.dosage, fill=fill)
-    pgs, errors = {}, {}
+    pgs, without, errors = {}, {}, {}
+    groups = groups_of(comparison)
     for name in ("synthetic", "train"):
         panel = panels[name].draw(MAX_PEOPLE, comparison.generator("scores people"))
         values = traits.values(panel.dosage, generator=comparison.generator("scores noise"))
         weights = ridge_weights(panel.dosage, values, heritability=traits.heritability)
         predicted = centred(holdout.dosage) @ weights.T
-        pgs[name] = np.array([_r2(a, b) for a, b in zip(predicted.T, genetic.T, strict=True)])
+        pgs[name] = _r2(predicted, genetic)
+        without[name] = left_out(partial(_mean_r2, predicted, genetic), groups)
         score = traits.score(panels[name].dosage, fill=fill)
         errors[name] = _group_errors(score, truth, _groups(panels[name], holdout, names))
     s, r, t = ld["synthetic"], ld["train"], ld["holdout"]
     mean = {name: float(values.mean()) for name, values in pgs.items()}
     sites, people, count = len(kept), holdout.n_people, len(genetic.T)
     ratio = mean["synthetic"] / mean["train"] if mean["train"] > 0 else float("nan")
+    accuracy = Metric("scores", "pgs_r2", mean["synthetic"], mean["train"], people, "r² (people)")
+    over_real = Metric("scores", "pgs_r2_ratio", ratio, 1.0, people, "ratio (people)")
     metrics = (
         Metric("scores", "ld_score_r", pearson(s, t), pearson(r, t), sites, "correlation (sites)"),
         Metric("scores", "ld_score_slope", slope(t, s), slope(t, r), sites, "slope (sites)"),
         Metric("scores", "ld_score_ratio", float(s.mean() / t.mean()), float(r.mean() / t.mean()), sites,
                "ratio (sites)"),
-        Metric("scores", "pgs_r2", mean["synthetic"], mean["train"], people, "r² (people)"),
-        Metric("scores", "pgs_r2_ratio", ratio, 1.0, people, "ratio (people)"),
+        with_interval(accuracy, without["synthetic"]),
+        with_interval(over_real, without["synthetic"] / np.where(without["train"] > 0, without["train"], np.nan)),
         Metric("scores", "pgs_mean_error", errors["synthetic"][0], errors["train"][0], count * max(1, len(names)),
                "sd of held-out people (means)"),
         Metric("scores", "pgs_sd_error", errors["synthetic"][1], errors["train"][1], count * max(1, len(names)),
@@ -200,7 +206,13 @@ def family(comparison: Comparison) -> FamilyResult:
     )
 
 
-def _r2(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Squared correlation; 0 where a score is the same for everybody."""
-    r = pearson(a, b)
-    return r * r if np.isfinite(r) else 0.0
+def _r2(scores: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Squared correlation column by column, (traits,); 0 where a score is the same for everybody."""
+    x, y = scores - scores.mean(axis=0), values - values.mean(axis=0)
+    scale = (x * x).sum(axis=0) * (y * y).sum(axis=0)
+    return np.divide((x * y).sum(axis=0) ** 2, scale, out=np.zeros(len(scale)), where=scale > 0)
+
+
+def _mean_r2(scores: NDArray[np.float64], values: NDArray[np.float64], people: NDArray[np.int64]) -> float:
+    """:func:`_r2` in some people, mean over traits."""
+    return float(_r2(scores[people], values[people]).mean())

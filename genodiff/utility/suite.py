@@ -25,8 +25,9 @@ class Utility:
 
     Attributes:
         frame: tidy table with the columns ``family``, ``metric``, ``value``, ``floor``, ``n`` (what the figure rests
-            on) and ``unit``. A task that was left out has the one row ``<task>_skipped``: no value, ``n`` 0, and the
-            reason in the place of the unit.
+            on), ``unit``, ``low`` and ``high`` (95 % interval over held-out people, NaN where there is none). A task
+            that was left out has the one row ``<task>_skipped``: no value, ``n`` 0, and the reason in the place of the
+            unit.
         curves: arrays and data frames by name, as listed by the ``family`` function of each module.
         skipped: why a task was left out, by task.
     """

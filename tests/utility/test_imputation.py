@@ -85,6 +85,13 @@ def test_training_people_are_their_own_floor_and_impute_well(same: Comparison) -
     assert all(value == floor for name, (value, floor) in found.items() if name != "imputation_array_sites")
     assert found["imputation_r2"][0] > 0.5
     assert found["imputation_r2_maf_20_50"][0] > 0.8
+    names = [f"imputation_{name}" for name in ("r2", "r2_ratio", "r2_pooled", "array_sites")]
+    names += [f"imputation_r2_maf_{bin_}" for bin_ in ("0.5_1", "1_2", "2_5", "5_10", "10_20", "20_50")]
+    assert list(found) == names
+    plain, ratio, pooled, *_ = result.metrics
+    assert plain.low < plain.value < plain.high < plain.low + 0.3
+    assert pooled.low < pooled.value < pooled.high
+    assert ratio.low == ratio.value == ratio.high == 1  # whoever is left out, one panel is as good as itself
     curve = result.curves["imputation"]
     assert isinstance(curve, pd.DataFrame)
     typed = int(found["imputation_array_sites"][0])

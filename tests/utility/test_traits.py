@@ -53,7 +53,7 @@ def test_both_tasks_study_the_same_traits(same: Comparison, shuffled: Comparison
 
 def test_too_few_common_sites_are_refused(people: dict[str, VariantTable]) -> None:
     train, holdout = people["train"], people["holdout"].select(variants=slice(0, 30))
-    with pytest.raises(Unmeasurable, match="at least 20 sites .* give a wider --region"):
+    with pytest.raises(Unmeasurable, match=r"at least 20 sites .* give a wider --region"):
         traits_of(align(train, train=train, holdout=holdout))
 
 
