@@ -23,10 +23,12 @@ from data_prep.variants import VariantTable
 from data_prep.vcf_write import write_vcf
 from genodiff import __version__
 from genodiff.errors import as_user_error
+from genodiff.files import atomic_text
 from genodiff.genotypes.admixture import Mixing, by_ancestry, write_ancestry
 from genodiff.inspection import inspect, removals
 from genodiff.loading import Data, DataOptions, data_inputs, hash_inputs, load_data, load_judged
 from genodiff.provenance import Provenance
+from genodiff.sites import read_learned
 from genodiff.staging import Staging, beside, check_vcf_output, drop_damaged, write_together
 
 if TYPE_CHECKING:
@@ -68,13 +70,19 @@ class FitOptions:
 
 @dataclass(frozen=True)
 class SampleOptions:
-    """How many people to draw, in all or per label, and how mixtures of labels came about."""
+    """How many people to draw, in all or per label, and how mixtures of labels came about.
+
+    ``privacy`` is ``"standard"``, or ``"strict"`` to draw anew who is too much like a person learned from; ``against``
+    names the file of the latter where a model folder is drawn from.
+    """
 
     n: int | None = None
     labels: Mapping[str, int] | None = None
     seed: int = 1
     generations: float = 8.0
     genetic_map: Path | None = None
+    privacy: str = "standard"
+    against: Path | None = None
 
 
 def _use_threads(threads: int | None) -> None:
@@ -206,25 +214,60 @@ def write_people(
 
 def sample(
     model: Path, options: SampleOptions, output: Path, *, device: str, threads: int | None, force: bool, progress: bool
-) -> VariantTable:
-    """``genodiff sample``: new people from a model folder, with their panel and provenance beside the VCF."""
+) -> tuple[VariantTable, str]:
+    """``genodiff sample``: new people from a model folder, with their panel and provenance beside the VCF.
+
+    Returns:
+        The people, and what was done for their privacy; empty where nothing was.
+    """
     from genodiff.genotypes.model import GenotypeModel
 
     check_vcf_output(output, force=force)
     _use_threads(threads)
     provenance = Provenance(seed=options.seed, configuration={"model": model, "sample": options})
     loaded = GenotypeModel.load(model, device=_device(device))
-    hash_inputs(provenance, {"model": model / "model.json", "map": options.genetic_map})
+    hash_inputs(provenance, {"model": model / "model.json", "map": options.genetic_map, "against": options.against})
     if options.labels is not None:
         _check_labels(options.labels, known=loaded.labels, where=str(model))
+    train = None if options.against is None else read_learned(options.against, loaded.meta.sites, progress=progress)
     contig = str(loaded.meta.sites["contig"].iloc[0])
     genetic_map = None if options.genetic_map is None else read_map(options.genetic_map, contig)
     mixing = Mixing(generations=options.generations, genetic_map=genetic_map)
     provenance.device = str(loaded.engine.device)
     with provenance.stage("sample"):
         table = loaded.sample(options.n, labels=options.labels, mixing=mixing, seed=options.seed, progress=progress)
+    note = ""
+    if options.privacy == "strict" and train is not None:
+        table, note = _strict(
+            loaded, table, train, mixing=mixing, seed=options.seed, progress=progress, provenance=provenance
+        )
     write_people(table, output, force=force, threads=threads, provenance=provenance)
-    return table
+    return table, note
+
+
+def _strict(
+    model: GenotypeModel,
+    table: VariantTable,
+    train: VariantTable,
+    *,
+    mixing: Mixing,
+    seed: int,
+    progress: bool,
+    provenance: Provenance,
+) -> tuple[VariantTable, str]:
+    """The people with those drawn anew who are too much like somebody in ``train``, and what was done in words."""
+    from genodiff.strict import Guard, redraw
+
+    def draw(asked: int | Mapping[str, int], seed: int) -> VariantTable:
+        if isinstance(asked, int):
+            return model.sample(asked, seed=seed)
+        return model.sample(labels=asked, mixing=mixing, seed=seed)
+
+    with provenance.stage("privacy"):
+        guard = Guard.of(train, phased=model.meta.ploidy == 1)
+        kept, outcome = redraw(table, guard, draw, seed=seed, progress=progress)
+    provenance.record("privacy", outcome.to_dict())
+    return kept, outcome.line
 
 
 def _evaluation(
@@ -354,6 +397,11 @@ def synthesize(
         with provenance.stage("sample"):
             mixing = Mixing(generations=people.generations, genetic_map=loaded.genetic_map)
             table = model.sample(people.n, labels=people.labels, mixing=mixing, seed=people.seed, progress=progress)
+        drawn, note = table, ""
+        if people.privacy == "strict":
+            table, note = _strict(
+                model, table, loaded.train, mixing=mixing, seed=people.seed, progress=progress, provenance=provenance
+            )
         with provenance.stage("write"):
             write_vcf(table, out / "synthetic.vcf.gz", threads=options.threads or os.cpu_count() or 1)
             # Every run leaves the same files; without labels the panel says so with the sign of VCF.
@@ -370,9 +418,29 @@ def synthesize(
             progress=progress,
             provenance=provenance,
         )
+        if note:
+            verdict = "\n".join([note, _cost(drawn, loaded, out, seed=options.seed, progress=progress), verdict])
         provenance.write(out / "provenance.json")
         staging.finish()
     return verdict
+
+
+def _cost(drawn: VariantTable, data: Data, out: Path, *, seed: int, progress: bool) -> str:
+    """What strict privacy costs in fidelity: ``strict.csv`` beside the metrics, and some of it in words."""
+    from genodiff.strict import fidelity_cost
+
+    assert data.holdout is not None
+    mixed, _ = by_ancestry(drawn, [] if data.train.labels is None else data.train.labels.tolist())
+    plain = drawn.select(samples=~mixed)
+    if plain.n_samples < 2:
+        return "Its cost in fidelity cannot be said: nobody real is of the same mixed descent."
+    train, holdout = (match_labels(table, plain, seed=seed) for table in (data.train, data.holdout))
+    kept = pd.read_csv(out / "metrics.csv")
+    table, line = fidelity_cost(
+        plain, kept, train=train, holdout=holdout, genetic_map=data.genetic_map, seed=seed, progress=progress
+    )
+    atomic_text(out / "strict.csv", table.to_csv(index=False, lineterminator="\n"))
+    return line
 
 
 def evaluate(

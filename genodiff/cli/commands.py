@@ -27,6 +27,12 @@ from genodiff.cli.options import (
 
 __all__ = ["evaluate", "fit", "inspect", "sample", "synthesize"]
 
+privacy_option = click.option(
+    "--privacy", type=click.Choice(["standard", "strict"]), default="standard", show_default=True,
+    help="Strict: people who are more like somebody learned from than 99 % of those are like one another are drawn "
+         "anew; who still is after ten rounds is left out.",
+)  # fmt: skip
+
 
 @click.command()
 @click.argument("vcf", type=PATH)
@@ -34,6 +40,7 @@ __all__ = ["evaluate", "fit", "inspect", "sample", "synthesize"]
 @data_options
 @holdout_options(0.25)
 @people_options
+@privacy_option
 @training_options
 @seed_option
 @device_options
@@ -43,7 +50,8 @@ def synthesize(vcf: Path, output: Path, n: int | None, labels: dict[str, int] | 
 
     VCF is a .vcf, .vcf.gz or .bcf of diploid calls on one contig (or one --region of it). The folder receives
     synthetic.vcf.gz with its index, synthetic.panel.tsv, model/, metrics.csv, report.html, figures/, provenance.json;
-    and synthetic.ancestry.tsv.gz, the true local ancestry, if a mixture of labels is asked for.
+    and synthetic.ancestry.tsv.gz, the true local ancestry, if a mixture of labels is asked for; and strict.csv, what
+    --privacy strict costs in fidelity.
     An interrupted run goes on from its last checkpoint when the same command is given again.
 
     \b
@@ -56,7 +64,8 @@ def synthesize(vcf: Path, output: Path, n: int | None, labels: dict[str, int] | 
     from genodiff import pipeline
 
     verdict = pipeline.synthesize(
-        data_from(vcf, o), fit_from(o), pipeline.SampleOptions(n, labels, o["seed"], o["generations"]), output,
+        data_from(vcf, o), fit_from(o),
+        pipeline.SampleOptions(n, labels, o["seed"], o["generations"], privacy=o["privacy"]), output,
         force=o["force"], progress=show_bars(o["quiet"]),
     )  # fmt: skip
     if verdict:
@@ -95,6 +104,12 @@ def fit(vcf: Path, output: Path, **o: Any) -> None:
 @click.option("-o", "--output", type=PATH, required=True, help="VCF to write: .vcf.gz (with index), .vcf or .bcf.")
 @people_options
 @click.option("--map", "genetic_map", type=PATH, help="Genetic map (bp to cM), for mixtures of labels.")
+@privacy_option
+@click.option(
+    "--against",
+    type=PATH,
+    help="VCF of the people the model was learned from, for --privacy strict: a model folder holds none.",
+)
 @seed_option
 @device_options
 @output_options
@@ -109,14 +124,22 @@ def sample(model: Path, output: Path, n: int | None, labels: dict[str, int] | No
       genodiff sample model/ -n 5000 -o synthetic.vcf.gz
       genodiff sample model/ --labels EUR=3000,AFR=2000 -o synthetic.vcf.gz --seed 7
       genodiff sample model/ --labels EUR=1000,AFR=0.8+EUR=0.2:500 --map chr22.gmap.gz -o synthetic.vcf.gz
+      genodiff sample model/ -o synthetic.vcf.gz --privacy strict --against chr22.vcf.gz
     """
     one_of(n, labels)
+    if (o["privacy"] == "strict") != (o["against"] is not None):
+        raise click.UsageError("--privacy strict and --against go together: give both or neither")
     from genodiff import pipeline
 
-    table = pipeline.sample(
-        model, pipeline.SampleOptions(n, labels, o["seed"], o["generations"], o["genetic_map"]), output,
+    options = pipeline.SampleOptions(
+        n, labels, o["seed"], o["generations"], o["genetic_map"], o["privacy"], o["against"]
+    )
+    table, note = pipeline.sample(
+        model, options, output,
         device=o["device"], threads=o["threads"], force=o["force"], progress=show_bars(o["quiet"]),
     )  # fmt: skip
+    if note:
+        click.echo(note)
     click.echo(f"{table.n_samples:,} people at {table.n_variants:,} sites: {output}")
 
 

@@ -61,7 +61,7 @@ def write_report(
         history: columns ``step``, ``train_loss``, ``holdout_loss``; ``None`` where nothing was trained.
         provenance: as :meth:`genodiff.provenance.Provenance.to_dict` gives it. Under ``filters`` may lie what
             :class:`data_prep.filters.FilterReport` gives as a dictionary, or a list of those; the page then lists what
-            was removed.
+            was removed. Under ``privacy`` may lie a ``note`` of what was done for it, which the page repeats.
         title: heading of the page.
 
     Returns:
@@ -80,12 +80,15 @@ def write_report(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=False
     )
     command = provenance.get("command")
+    notes = {"privacy": dict(provenance.get("privacy") or {}).get("note", "")}
     html = environment.get_template("page.html").render(
         title=title,
         colours={"real": style.REAL, "synthetic": style.SYNTHETIC},
         verdict=verdict,
         sections=[
-            {"title": s.title, "text": s.text, "panels": shown[key]} for key, s in SECTIONS.items() if shown[key]
+            {"title": s.title, "text": f"{s.text} {notes.get(key, '')}".strip(), "panels": shown[key]}
+            for key, s in SECTIONS.items()
+            if shown[key]
         ],
         families=_families(evaluation.frame),
         data=_data(evaluation.frame, synthetic=synthetic, train=train, holdout=holdout),
