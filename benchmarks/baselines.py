@@ -12,6 +12,7 @@ that an interrupted run goes on and no table mixes two models.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,7 @@ def generate(
     return baseline(method, **options).generate(train, train.n_samples, seed=seed, genetic_map=genetic_map)
 
 
+@cache
 def _code(method: str) -> str:
     """The code a cell depends on."""
     used = ["genodiff.evaluation"]
@@ -181,12 +183,16 @@ class Bench:
     genetic_map: GeneticMap | None
     cache: Cache
 
+    @cached_property
+    def digest(self) -> str:
+        """A hash of all people, sites and the map."""
+        return Problem(self.train, {"test": self.holdout.haplotype_rows()}, self.genetic_map).digest()
+
     def cell(self, name: str, *, seed: int, make: bool) -> Outcome | None:
         """One method and seed, judged; ``None`` if it is not there and not to be made."""
         method, options = METHODS[name]
-        problem = Problem(self.train, {"test": self.holdout.haplotype_rows()}, self.genetic_map)
         settings = _config(options).to_dict() if method == "genodiff" else options
-        key = {"settings": settings, "seed": seed, "data": problem.digest(), "code": _code(method)}
+        key = {"settings": settings, "seed": seed, "data": self.digest, "code": _code(method)}
         known = self.cache.get(method, key, people=False)
         if known is None and make:
             people, cost = measured(generate, method, options, self.train, seed=seed, genetic_map=self.genetic_map)
@@ -211,6 +217,8 @@ def main(
     vcf: Path, *, panel: Path, map_file: Path | None, region: str, seeds: int, threads: int, only: str, output: Path
 ) -> None:
     """Run every method, judge it, and draw the frontier."""
+    if not any(only in name for name in METHODS):
+        raise click.UsageError(f"--only {only!r} is part of no method's name: {'; '.join(METHODS)}")
     torch.set_num_threads(threads)
     split = pd.read_csv(panel, sep="\t", dtype=str).set_index("sample")["split"]
     everybody, _ = read_variants(vcf, region=region, maf=0.005, max_missing=0.1, progress=False)
@@ -291,19 +299,21 @@ def frontier(table: pd.DataFrame) -> Figure:
         table.drop_duplicates(["method", "metric"]).pivot_table(index="method", columns="metric", values=column)
         for column in ("value", "floor")
     )
-    phased = [name for name in value.index if name not in DOSAGES]
+    reference = next((name for name in value.index if name not in DOSAGES), value.index[0])
     figure, axes = grid(len(UP), len(ACROSS), width=9.4, height=11.0, sharex=False, sharey=False)
     written: list[list[tuple[float, float, str, str]]] = []
     for ax, (up, across) in zip(axes.flat, [(u, a) for u in UP for a in ACROSS], strict=True):
         if up == "ld_decay_mae":
             ax.set_yscale("log")
-        x, y = float(floor.loc[phased[0], across]), float(floor.loc[phased[0], up])
+        x, y = floor.loc[reference, [across, up]].to_numpy(dtype=float)
         ax.axvline(x, color=TRAIN, linewidth=1.0, linestyle=(0, (4, 3)), zorder=0)
         ax.axhline(y, color=TRAIN, linewidth=1.0, linestyle=(0, (4, 3)), zorder=0)
         ax.plot(x, y, marker="x", color=INK, markersize=9, markeredgewidth=2, linestyle="none", zorder=4)
         notes, lines = [(x, y, "floor", INK)], []
         for sweep in SWEEPS:
             members = [n for n in sweep.members if n in value.index]
+            if not members:
+                continue
             points = value.loc[members, [across, up]].to_numpy()
             lines += ax.plot(
                 *points.T, label=sweep.name, marker=sweep.marker, markersize=5.5, linewidth=1.4, color=sweep.colour,
@@ -322,7 +332,8 @@ def frontier(table: pd.DataFrame) -> Figure:
         ax.set_title(UP[up] if across == "membership_auc" else "")
         ax.set_xlabel(ACROSS[across])
         written.append(notes)
-    figure.legend(handles=lines, loc="outside upper center", ncols=2)
+    if lines:
+        figure.legend(handles=lines, loc="outside upper center", ncols=2)
     # Places of texts are known only when the layout is.
     figure.draw_without_rendering()
     for ax, notes in zip(axes.flat, written, strict=True):

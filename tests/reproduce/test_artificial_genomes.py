@@ -125,6 +125,8 @@ def test_rules_say_what_is_better() -> None:
     assert better(peers.LESS, 0.1, 0.2, 0.15) == "better"
     assert better(peers.MORE, 0.8, 0.9, 0.85) == "worse"
     assert better(peers.ONE, 1.02, 0.9, 1.0) == "better"
+    # Copies of the people compared with push the classifier below one half.
+    assert better(peers.HALVES, 0.40, 0.55, 0.5) == "worse"
     # More than real people have is as wrong as less.
     assert better(peers.NEAR, 0.99, 0.85, 0.9) == "worse"
     # Below the floor there is no leak, however far.
