@@ -29,7 +29,7 @@ from data_prep.variants import VariantTable
 from genodiff.evaluation.adversarial import adversarial_accuracy
 from genodiff.evaluation.distances import hamming, nearest
 from genodiff.evaluation.structure import hudson_fst
-from genodiff.genotypes.admixture import Mixing, local_ancestry
+from genodiff.genotypes.admixture import Mixing, local_ancestry, shares_of
 from genodiff.genotypes.anchors import fit_anchors
 from genodiff.genotypes.config import preset
 from genodiff.genotypes.model import GenotypeModel
@@ -166,8 +166,6 @@ def mixed(
     table = model.sample(labels={mixture: people}, mixing=mixing, seed=seed)
     frame = local_ancestry(table)
     assert frame is not None
-    from genodiff.genotypes.admixture import shares_of
-
     shares = shares_of(mixture)
     length = genetic_map.cM(frame["end"].to_numpy()) - genetic_map.cM(frame["start"].to_numpy())
     span = length.sum() / (2 * people)
@@ -212,7 +210,6 @@ def many(
     )  # fmt: skip
 
     def judge(name: str, rows: NDArray[np.int8], against: NDArray[np.int8], *, copies: bool = True) -> None:
-        """A row; ``against`` being ``rows`` there is no adversarial accuracy to speak of."""
         accuracy, unique, near = [], [], []
         for draw in range(5):
             pick = np.random.default_rng([seed, draw])
@@ -224,8 +221,7 @@ def many(
             accuracy.append((found.truth, found.syn))
             unique.append(len(np.unique(b, axis=0)) / n)
             near.append((within.min(1).mean(), np.quantile(within.min(1), 0.01)))
-        half = np.mean(accuracy, axis=0) if against is not rows else np.full(2, np.nan)
-        apart = np.mean(near, axis=0)
+        half, apart = np.mean(accuracy, axis=0), np.mean(near, axis=0)
         same = float((nearest(rows, learned) == 0).mean()) if copies else float("nan")
         line(
             name, float(half[0]), float(half[1]), len(np.unique(rows, axis=0)) / len(rows), float(np.mean(unique)),
@@ -234,9 +230,19 @@ def many(
 
     judge("floor: training people", learned, real, copies=False)
     judge("floor: held-out people", real, learned)
+    remarks = []
     for multiple in map(int, multiples.split(",")):
-        table = model.sample(multiple * people, seed=seed + multiple)
-        judge(f"{table.n_samples:,} ({multiple}×)", table.haplotype_rows(), real)
+        rows = model.sample(multiple * people, seed=seed + multiple).haplotype_rows()
+        judge(f"{multiple * people:,} ({multiple}×)", rows, real)
+        kinds, counts = np.unique(rows, axis=0, return_counts=True)
+        repeated = kinds[counts > 1]
+        if len(repeated):
+            known = int((nearest(repeated, np.concatenate([real, learned])) == 0).sum())
+            remarks.append(
+                f"{multiple}×: {len(repeated)} haplotypes occur more than once, at most {counts.max()} times; "
+                f"{known} of them are haplotypes of real people too"
+            )
+    print("\n" + "\n".join(remarks))
 
 
 if __name__ == "__main__":
