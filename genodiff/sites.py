@@ -11,13 +11,14 @@ from data_prep.errors import InputError
 from data_prep.readers import read_variants
 from data_prep.variants import VariantTable
 
-__all__ = ["read_at", "read_learned"]
+__all__ = ["read_at", "read_learned", "site_keys"]
 
 _FEWEST = 20
 """People from whom bounds can be taken: as many as a model is learned from at least."""
 
 
-def _keys(sites: pd.DataFrame) -> pd.Index:
+def site_keys(sites: pd.DataFrame) -> pd.Index:
+    """``contig:position:ref:alt`` of every site, as :attr:`VariantTable.site_keys` has them."""
     columns = (sites[c].astype(str) for c in ("contig", "position", "ref", "alt"))
     return pd.Index([":".join(key) for key in zip(*columns, strict=True)])
 
@@ -36,7 +37,7 @@ def read_at(path: Path, sites: pd.DataFrame, *, progress: bool = False) -> Varia
     contig, first, last = sites["contig"].iloc[0], sites["position"].min(), sites["position"].max()
     table, _ = read_variants(path, region=f"{contig}:{first}-{last}", maf=None, max_missing=1.0, progress=progress)
     there = np.flatnonzero(~table.site_keys.duplicated())
-    found = table.site_keys[there].get_indexer(_keys(sites))
+    found = table.site_keys[there].get_indexer(site_keys(sites))
     if (found < 0).all():
         raise InputError(
             f"{path} has none of the {len(sites):,} sites of the model ({contig}:{first}-{last}; they match by contig, "

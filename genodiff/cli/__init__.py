@@ -33,6 +33,7 @@ for command in (
     commands.fit,
     commands.sample,
     commands.evaluate,
+    commands.audit,
     utility.utility,
     simulate.simulate,
     baseline.baseline,

@@ -25,7 +25,7 @@ from genodiff.cli.options import (
     training_options,
 )
 
-__all__ = ["evaluate", "fit", "inspect", "sample", "synthesize"]
+__all__ = ["audit", "evaluate", "fit", "inspect", "sample", "synthesize"]
 
 privacy_option = click.option(
     "--privacy", type=click.Choice(["standard", "strict"]), default="standard", show_default=True,
@@ -167,6 +167,38 @@ def evaluate(output: Path, synthetic: Path, train: Path, holdout: Path, quiet: b
 
     verdict = pipeline.evaluate(synthetic, train, holdout, output, progress=show_bars(quiet), **o)
     click.echo(f"{verdict}\nreport: {output / 'report.html'}")
+
+
+@click.command()
+@click.argument("model", type=PATH)
+@click.option("--members", type=PATH, required=True, help="VCF of people the model was learned from.")
+@click.option(
+    "--non-members",
+    "others",
+    type=PATH,
+    required=True,
+    help="VCF of people of the same population it was not learned from.",
+)
+@click.option("--panel", type=PATH, help="Population labels of both, if the attacker knows them.")
+@click.option("-o", "--output", type=PATH, help="Folder for audit.csv and audit.md.")
+@seed_option
+@device_options
+@output_options
+def audit(model: Path, members: Path, others: Path, output: Path | None, quiet: bool, **o: Any) -> None:  # fmt: skip
+    """Attack a MODEL folder: does it tell people it was learned from from people it was not?
+
+    To be run before a model is shared. The model's loss on each haplotype at several noise levels, that loss less the
+    loss of the base alone, and the distance to the nearest haplotype background in the file are scores of membership.
+
+    \b
+    Example:
+      genodiff audit model/ --members train.vcf.gz --non-members others.vcf.gz -o audited/
+    """
+    from genodiff.audit import run
+
+    click.echo(run(model, members, others, output, progress=show_bars(quiet), **o))
+    if output is not None:
+        click.echo(f"audit: {output / 'audit.md'}")
 
 
 @click.command()
