@@ -258,7 +258,7 @@ def _write(long: pd.DataFrame, bench: Bench, output: Path, command: str) -> Path
         if (name, metric) not in cells.index:
             return ""
         value, sd = cells.loc[(name, metric), [column, "sd"]]
-        text = "" if np.isnan(value) else f"{value:,.0f}" if metric in ("seconds", "peak_memory_mb") else number(value)
+        text = "" if np.isnan(value) else f"{value:,.0f}" if abs(value) >= 100 else number(value)
         return text if np.isnan(sd) or column == "floor" or not text else f"{text} ± {number(sd)}"
 
     present = list(dict.fromkeys(table["method"]))
