@@ -133,8 +133,7 @@ def family(comparison: Comparison) -> FamilyResult:
     (share of p < .05 for traits of noise alone; .05 but for the draw, whatever the genotypes: it checks the test).
 
     Curves: ``association``, a data frame by kind of trait (``heritability``, ``causal``, ``effect_r``,
-    ``effect_r_real``, ``z_r``, ``z_r_real``, ``power``, ``power_real``, ``power_holdout``); ``association_z``, the z of
-    one trait of the most heritable kind with most causal sites in all three sets.
+    ``effect_r_real``, ``z_r``, ``z_r_real``, ``power``, ``power_real``, ``power_holdout``).
 
     Raises:
         Unmeasurable: too few people or common sites.
@@ -184,9 +183,7 @@ def family(comparison: Comparison) -> FamilyResult:
         rows.append((h2, int(k), *(float(values[mine].mean()) for values in by_trait.values()), *shares))
     columns = ["heritability", "causal", "effect_r", "z_r", "effect_r_real", "z_r_real"]
     curve = pd.DataFrame(rows, columns=[*columns, "power", "power_real", "power_holdout"])
-    shown = pd.DataFrame({name: np.nan_to_num(study.z[-1]) for name, study in studies.items()})
-    shown.insert(0, "position", comparison.sites["position"].to_numpy()[tested])
-    return FamilyResult(metrics, {"association": curve, "association_z": shown})
+    return FamilyResult(metrics, {"association": curve})
 
 
 def _at(traits: Traits, sites: NDArray[np.intp]) -> Traits:
