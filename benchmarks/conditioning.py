@@ -133,7 +133,7 @@ def few(
             f"the {people} themselves": own,
             f"rest of {parent[label]}": train.select(samples=beside),
             **{f"synthetic, {name}": t.select(samples=t.labels == label) for name, t in synthetic.items()},
-            "floor: all training people": whole.select(samples=(whole.labels == label) & ~kept),
+            "floor: others of that label": whole.select(samples=(whole.labels == label) & ~kept),
         }
         floor = nearest(truth.haplotype_rows(), own.haplotype_rows()).mean()
         for name, side in sides.items():
