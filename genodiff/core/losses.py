@@ -48,23 +48,28 @@ def denoising_score_matching(
     return (error.square() * forward.m.square() / forward.variance).mean()
 
 
-def allele_cross_entropy(logits: Tensor, alleles: Tensor, *, observed: Tensor | None = None) -> Tensor:
+def allele_cross_entropy(
+    logits: Tensor, alleles: Tensor, *, observed: Tensor | None = None, weight: Tensor | None = None
+) -> Tensor:
     """Mean cross-entropy in nats per observed state.
 
     Args:
         logits: (B, d) log odds of state 1 for binary states, or (B, d, states).
         alleles: (B, d) integer states; values where ``observed`` is false do not matter.
         observed: bool (B, d); all if ``None``.
+        weight: weight of every row, (B,); one if ``None``.
     """
     if logits.ndim == alleles.ndim:
         each = F.binary_cross_entropy_with_logits(logits, alleles.to(logits.dtype).clamp_min(0), reduction="none")
     else:
         flat = F.cross_entropy(logits.flatten(0, -2), alleles.flatten().long().clamp_min(0), reduction="none")
         each = flat.view(alleles.shape)
+    if weight is not None:
+        each = each * weight.unsqueeze(-1)
     if observed is None:
         return each.mean()
-    weight = observed.to(each.dtype)
-    return (each * weight).sum() / weight.sum().clamp_min(1.0)
+    counted = observed.to(each.dtype)
+    return (each * counted).sum() / counted.sum().clamp_min(1.0)
 
 
 class VectorProblem:

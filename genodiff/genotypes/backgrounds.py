@@ -1,14 +1,14 @@
-"""Haplotype backgrounds: what real haplotypes look like within a window, as a Gaussian mixture per tile.
+"""Haplotype backgrounds: a hidden Markov model along the chromosome whose states are clusters of local haplotypes.
 
-A Gaussian base knows pairs of sites; haplotypes are not pairs of sites but a few dozen ancestral backgrounds at any
-place. Every tile has M cluster means over a window of itself and its surroundings. Given what the noisy states say
-about each site, the posterior over the backgrounds is one batched product, and so is the mean state they imply. That
-mean is shown to the network, which then need not discover the clusters by gradient descent. A background is an average
-over many rows (24 or more on average), not a person.
+A Gaussian base knows pairs of sites; haplotypes are not pairs of sites but mosaics of ancestral backgrounds. Every tile
+has M backgrounds, cluster means of the rows over a window around the tile, and rows pass from the backgrounds of one
+tile to those of the next as the rows learned from do. Given what the noisy states say about each site, the posterior
+over the paths is exact (forward–backward), and so is the state it implies at every site. That state is shown to the
+network, which then need not discover haplotypes by gradient descent.
 
 A training row is part of the backgrounds it is compared with, a new row is not. Shown as they are, backgrounds would
 look more trustworthy in training than they turn out to be in sampling, and what the network learned from them would be
-a copy. So a row that is being learned is first taken out of its own background, exactly (:class:`Membership`).
+a copy. So a row that is being learned is first taken out of its own backgrounds, exactly (:class:`Membership`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["Backgrounds", "Membership", "windows"]
+__all__ = ["LEAST_ROWS", "Backgrounds", "Membership", "windows"]
+
+LEAST_ROWS = 3
+"""Fewest rows that make a background: less would be a copy of somebody."""
+
+_PSEUDO_ROWS = 0.3
+_PSEUDO_PATHS = 0.1
+_ERROR = 0.001
+"""Share of alleles that differ from those of the background."""
+_STRONGEST = 30.0
 
 
 def windows(x: Tensor, tile: int, halo: int, *, offset: int = 0) -> Tensor:
@@ -49,38 +58,69 @@ class Membership:
     background: Tensor
 
 
+@dataclass(frozen=True)
+class _Run:
+    """Tiles that a run of sites touches, the place of its first site in the first of them, and its length."""
+
+    tiles: slice
+    offset: int
+    sites: int
+
+
 class Backgrounds(nn.Module):
-    """M backgrounds for every tile.
+    """M backgrounds for every tile, and the paths between those of neighbouring tiles.
 
     Args:
-        means: mean states, (tiles, window, M), each with one pseudo-row at the site mean.
-        variance: pooled variance of a site within its background, (tiles, window), > 0.
+        means: mean states of the members, (tiles, tile, M), with a share of a pseudo-row at the site mean.
+        variance: pooled variance of a site within its background, (tiles, tile), > 0; used for dosages.
         sizes: rows on each background, (tiles, M).
+        paths: rows on background i of tile t and j of tile t + 1: int64 (3, number), columns (t, i · M + j, rows).
         tile: sites per tile.
-        halo: sites of context on either side of a tile; window = tile + 2 · halo.
+        ploidy: largest state.
     """
 
     means: Tensor
     variance: Tensor
     sizes: Tensor
+    paths: Tensor
 
-    def __init__(self, means: Tensor, variance: Tensor, sizes: Tensor, *, tile: int, halo: int) -> None:
+    def __init__(
+        self, means: Tensor, variance: Tensor, sizes: Tensor, paths: Tensor, *, tile: int, ploidy: int = 1
+    ) -> None:
         super().__init__()
-        self.tile, self.halo = tile, halo
+        self.tile, self.ploidy = tile, ploidy
         self.register_buffer("means", means)
         self.register_buffer("variance", variance)
         self.register_buffer("sizes", sizes)
+        self.register_buffer("paths", paths)
+        self._steps: Tensor | None = None
 
     @property
     def count(self) -> int:
         """Number of backgrounds M."""
         return self.means.shape[-1]
 
+    @property
+    def steps(self) -> Tensor:
+        """Probability of background j in tile t + 1 given i in tile t, (tiles − 1, M, M)."""
+        if self._steps is None or self._steps.device != self.means.device:
+            tiles, m = self.sizes.shape
+            t, pair, rows = self.paths
+            out = torch.zeros((tiles - 1) * m * m, device=self.means.device)
+            out[t * m * m + pair] = rows.float()
+            out = out.view(tiles - 1, m, m)
+            possible = (self.sizes[1:] > 0).float().unsqueeze(1)
+            out += _PSEUDO_PATHS * possible / possible.sum(-1, keepdim=True)
+            self._steps = out / out.sum(-1, keepdim=True)
+        return self._steps
+
     @torch.no_grad()
     def forward(
         self, linear: Tensor, precision: Tensor, *, first_site: int = 0, leave_out: Membership | None = None
     ) -> Tensor:
-        """Mean states implied by the posterior over backgrounds, (B, sites).
+        """States implied by the posterior over paths, (B, sites).
+
+        Of alleles the expected state given the paths and the site's own evidence; of dosages the mean of the background.
 
         Args:
             linear: h of the site-wise likelihood exp(h x − ½ P x²), (B, sites), for a run of sites.
@@ -88,35 +128,137 @@ class Backgrounds(nn.Module):
             first_site: index of the first site of the run.
             leave_out: rows to take out of their own backgrounds, in the order of the batch.
         """
-        first, offset = divmod(first_site, self.tile)
-        sites = linear.shape[-1]
-        h = windows(linear, self.tile, self.halo, offset=offset)
-        p = windows(precision, self.tile, self.halo, offset=offset)
-        run = slice(first, first + len(h))
-        means = self.means[run]
-        # Integrating the site's state out of its background, N(a, v): precision P/(1 + P v) about h/P.
-        damping = 1 / (1 + p * self.variance[run].unsqueeze(1))
-        h, p = h * damping, p * damping
-        # Where all rows share one noise level, P has a single row and its product is taken once.
-        weight = (self.sizes[run] + 0.5).log().unsqueeze(1) - 0.5 * torch.bmm(p, means.square())
-        log_r = torch.baddbmm(weight, h, means)
-        own = slice(self.halo, self.halo + self.tile)
-        change = None
+        run = self._run(first_site, linear.shape[-1])
+        odds, slope, curve = self._likelihood(linear, precision, run)
+        means = self.means[run.tiles]
+        evidence = self._evidence(slope, curve, means)
+        own, change = None, None
         if leave_out is not None:
-            k = leave_out.background[:, run].T
-            size = self.sizes[run].gather(1, k).unsqueeze(-1)
-            a = means.transpose(1, 2).gather(1, k.unsqueeze(-1).expand(-1, -1, means.shape[1]))
-            x = windows(leave_out.states, self.tile, self.halo, offset=offset)
-            # Sites outside the run have h = P = 0 and do not count.
-            without = (a * (size + 1) - x) / size
-            score = (h * without - 0.5 * p * without.square()).sum(-1) + (size.squeeze(-1) - 0.5).log()
-            log_r.scatter_(2, k.unsqueeze(-1), score.unsqueeze(-1))
-            change = without[..., own] - a[..., own]
-        r = torch.softmax(log_r, dim=-1)
-        mean = torch.bmm(r, means[:, own].transpose(1, 2))
-        if change is not None:
-            mean += r.gather(2, k.unsqueeze(-1)) * change
-        return mean.transpose(0, 1).reshape(len(linear), -1)[:, offset : offset + sites].clamp_min(0)
+            own = leave_out.background[:, run.tiles].T
+            size = self.sizes[run.tiles].gather(1, own).unsqueeze(-1)
+            a = means.transpose(1, 2).gather(1, own.unsqueeze(-1).expand(-1, -1, self.tile))
+            without = (a * (size + _PSEUDO_ROWS) - self._cut(leave_out.states, run)) / (size + _PSEUDO_ROWS - 1)
+            score = slope * without if curve is None else slope * without + curve * without.square()
+            evidence.scatter_(2, own.unsqueeze(-1), score.sum(-1, keepdim=True))
+            change = without - a
+        r = self._posterior(evidence, run.tiles, own)
+        mean = torch.bmm(r, means.transpose(1, 2))
+        if own is not None:
+            mean += r.gather(2, own.unsqueeze(-1)) * change
+        return self._state(self._joined(mean, run), odds)
+
+    @torch.no_grad()
+    def draw(
+        self, linear: Tensor, precision: Tensor, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """What one path drawn from the posterior implies, and what all paths do, (B, sites) each.
+
+        Args:
+            linear: h of the site-wise likelihood over the whole chromosome, (B, sites).
+            precision: P, same shape or (1, sites), ≥ 0.
+            generator: source of the paths.
+        """
+        run = self._run(0, linear.shape[-1])
+        odds, slope, curve = self._likelihood(linear, precision, run)
+        weight = self._evidence(slope, curve, self.means)
+        weight = (weight - weight.amax(-1, keepdim=True)).exp_()
+        ahead = self._ahead(weight, run.tiles, None)
+        tiles, batch, m = ahead.shape
+        u = torch.rand(tiles, batch, 1, generator=generator, device=linear.device)
+        path = torch.empty(tiles, batch, dtype=torch.int64, device=linear.device)
+        for t in range(tiles - 1, -1, -1):
+            mass = ahead[t] if t == tiles - 1 else ahead[t] * self.steps[t].T[path[t + 1]]
+            mass = mass.cumsum(-1)
+            path[t] = (mass < u[t] * mass[:, -1:]).sum(-1).clamp_max(m - 1)
+        drawn = self.means.transpose(1, 2).gather(1, path.unsqueeze(-1).expand(-1, -1, self.tile))
+        overall = torch.bmm(self._behind(ahead, weight, run.tiles, None), self.means.transpose(1, 2))
+        return self._state(self._joined(drawn, run), odds), self._state(self._joined(overall, run), odds)
+
+    def _run(self, first_site: int, sites: int) -> _Run:
+        first, offset = divmod(first_site, self.tile)
+        return _Run(slice(first, first - (-(offset + sites) // self.tile)), offset, sites)
+
+    def _cut(self, x: Tensor, run: _Run) -> Tensor:
+        """(B, sites) of a run → (tiles, B, tile)."""
+        return windows(x, self.tile, 0, offset=run.offset)
+
+    @staticmethod
+    def _joined(x: Tensor, run: _Run) -> Tensor:
+        """(tiles, B, tile) → (B, sites) of a run."""
+        return x.transpose(0, 1).reshape(x.shape[1], -1)[:, run.offset : run.offset + run.sites]
+
+    def _likelihood(self, linear: Tensor, precision: Tensor, run: _Run) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Odds of the own evidence (alleles), and log-likelihood of a background as a·slope + a²·curve."""
+        precision = precision.expand_as(linear)
+        if self.ploidy == 1:
+            odds = torch.exp((linear - 0.5 * precision).clamp(-_STRONGEST, _STRONGEST))
+            one, zero = _ERROR + (1 - _ERROR) * odds, 1 - _ERROR + _ERROR * odds
+            return odds, self._cut((one / zero).log(), run), None
+        p = self._cut(precision, run)
+        # Integrating the site's state out of its background, N(a, v): precision P/(1 + P v) about h/P.
+        damping = 1 / (1 + p * self.variance[run.tiles].unsqueeze(1))
+        return linear, self._cut(linear, run) * damping, -0.5 * p * damping
+
+    @staticmethod
+    def _evidence(slope: Tensor, curve: Tensor | None, means: Tensor) -> Tensor:
+        out = torch.bmm(slope, means)
+        return out if curve is None else out.add_(torch.bmm(curve, means.square()))
+
+    def _state(self, mean: Tensor, odds: Tensor) -> Tensor:
+        """Expected state given the mean of the background and the site's own evidence."""
+        mean = mean.clamp(0, self.ploidy)
+        if self.ploidy == 2:
+            return mean
+        one, zero = _ERROR + (1 - _ERROR) * odds, 1 - _ERROR + _ERROR * odds
+        return mean * ((1 - _ERROR) * odds / one) + (1 - mean) * (_ERROR * odds / zero)
+
+    def _posterior(self, evidence: Tensor, run: slice, own: Tensor | None) -> Tensor:
+        """Posterior over the backgrounds of every tile, (tiles, B, M), from log-likelihoods of the same shape."""
+        weight = (evidence - evidence.amax(-1, keepdim=True)).exp_()
+        return self._behind(self._ahead(weight, run, own), weight, run, own)
+
+    def _less(self, run: slice, own: Tensor) -> Tensor:
+        """What one row weighs among those that leave its background, (tiles, B)."""
+        return 1 / (self.sizes[run].gather(1, own) + (_PSEUDO_PATHS - 1))
+
+    def _ahead(self, weight: Tensor, run: slice, own: Tensor | None) -> Tensor:
+        """Posterior of every tile's background given the evidence up to it."""
+        steps, out = self.steps[run.start : run.stop - 1], torch.empty_like(weight)
+        rows = torch.arange(weight.shape[1], device=weight.device)
+        v = self.sizes[run.start].expand(len(rows), -1)
+        if own is not None:
+            less = self._less(run, own)
+            v = v.scatter_add(1, own[0].unsqueeze(1), v.new_full((len(rows), 1), -1.0))
+        for t in range(len(weight)):
+            if t:
+                here = v
+                v = v @ steps[t - 1]
+                if own is not None:
+                    # A row that takes its own path away leaves the others of its background with the rest.
+                    c = (here[rows, own[t - 1]] * less[t - 1]).unsqueeze(1)
+                    v = torch.addcmul(v, c, steps[t - 1][own[t - 1]])
+                    v[rows, own[t]] = (v[rows, own[t]] - c.squeeze(1)).clamp_min(0.0)
+            v = v * weight[t]
+            v = v / v.sum(-1, keepdim=True).clamp_min(1e-30)
+            out[t] = v
+        return out
+
+    def _behind(self, ahead: Tensor, weight: Tensor, run: slice, own: Tensor | None) -> Tensor:
+        """Posterior given the evidence on either side, from that of one side."""
+        steps, out = self.steps[run.start : run.stop - 1], ahead.clone()
+        rows = torch.arange(weight.shape[1], device=weight.device)
+        less = None if own is None else self._less(run, own)
+        u = torch.ones_like(ahead[0])
+        for t in range(len(weight) - 2, -1, -1):
+            u = u * weight[t + 1]
+            there = u
+            u = u @ steps[t].T
+            if own is not None and less is not None:
+                k = own[t]
+                u[rows, k] = (u[rows, k] * (1 + less[t]) - less[t] * there[rows, own[t + 1]]).clamp_min(0.0)
+            u = u / u.sum(-1, keepdim=True).clamp_min(1e-30)
+            out[t] *= u
+        return out / out.sum(-1, keepdim=True).clamp_min(1e-30)
 
     @classmethod
     @torch.no_grad()
@@ -128,19 +270,19 @@ class Backgrounds(nn.Module):
         tile: int,
         halo: int,
         generator: torch.Generator,
-        rounds: int = 8,
-        chunk: int = 16,
+        ploidy: int = 1,
+        rounds: int = 6,
     ) -> tuple[Backgrounds, Tensor]:
-        """Lloyd's algorithm in every window at once.
+        """Lloyd's algorithm in every window, and the paths of the rows through its clusters.
 
         Args:
             states: rows (n, sites), float, unknown states filled in.
-            count: backgrounds per tile; fewer than rows.
+            count: backgrounds per tile, at most; fewer where the window has fewer distinct rows.
             tile: sites per tile.
             halo: sites of context on either side.
             generator: chooses the rows clusters start from.
+            ploidy: largest state.
             rounds: iterations.
-            chunk: tiles treated at a time, to bound memory.
 
         Returns:
             the backgrounds, and the background of every row in every tile, (n, tiles).
@@ -148,27 +290,60 @@ class Backgrounds(nn.Module):
         n, sites = states.shape
         tiles = -(-sites // tile)
         count = min(count, n)
-        means, variances, sizes, members = [], [], [], []
         prior = states.mean(0)
-        for first in range(0, tiles, chunk):
-            lo, hi = first * tile - halo, min(tiles, first + chunk) * tile + halo
-            part = F.pad(states[:, max(0, lo) : hi], (max(0, -lo), max(0, hi - sites)))
-            centre = F.pad(prior[max(0, lo) : hi], (max(0, -lo), max(0, hi - sites)))
-            x = part.unfold(-1, tile + 2 * halo, tile).transpose(0, 1)
-            overall = centre.unfold(-1, tile + 2 * halo, tile)
-            start = torch.stack([torch.randperm(n, generator=generator)[:count] for _ in range(len(x))]).to(x.device)
-            a = torch.gather(x, 1, start.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
-            for _ in range(rounds):
-                nearest = (torch.bmm(x, a.transpose(1, 2)) - 0.5 * a.square().sum(-1).unsqueeze(1)).argmax(-1)
-                one_hot = torch.zeros(len(x), n, count, device=x.device).scatter_(2, nearest.unsqueeze(-1), 1.0)
-                size = one_hot.sum(1)
-                total = torch.bmm(one_hot.transpose(1, 2), x)
-                # One pseudo-row at the overall mean: no allele is impossible, empty clusters fall back to the mean.
-                a = (total + overall.unsqueeze(1)) / (size + 1).unsqueeze(-1)
-            residual = x - torch.gather(a, 1, nearest.unsqueeze(-1).expand_as(x))
-            variances.append(residual.square().mean(1).clamp_min(1e-3))
-            means.append(a.transpose(1, 2))
-            sizes.append(size)
-            members.append(nearest.T)
-        made = cls(torch.cat(means), torch.cat(variances), torch.cat(sizes), tile=tile, halo=halo)
-        return made, torch.cat(members, dim=1)
+        members = torch.empty(n, tiles, dtype=torch.int64)
+        for t in range(tiles):
+            lo, hi = max(0, t * tile - halo), min(sites, (t + 1) * tile + halo)
+            weight = _weight(torch.arange(lo, hi), t, tile).sqrt()
+            found = _clusters(
+                states[:, lo:hi] * weight, prior[lo:hi] * weight, count, generator=generator, rounds=rounds
+            )
+            members[:, t] = found.unique(return_inverse=True)[1]
+        count = int(members.max()) + 1
+        means, variances = torch.zeros(tiles, tile, count), torch.full((tiles, tile), 1e-3)
+        sizes = torch.zeros(tiles, count)
+        for t in range(tiles):
+            inside = slice(t * tile, min(sites, (t + 1) * tile))
+            x = states[:, inside]
+            sizes[t] = torch.bincount(members[:, t], minlength=count)
+            total = torch.zeros(count, x.shape[1]).index_add_(0, members[:, t], x)
+            mean = (total + _PSEUDO_ROWS * prior[inside]) / (sizes[t] + _PSEUDO_ROWS).unsqueeze(1)
+            means[t, : x.shape[1]] = mean.T
+            variances[t, : x.shape[1]] = (x - mean[members[:, t]]).square().mean(0).clamp_min(1e-3)
+        pair = members[:, :-1] * count + members[:, 1:]
+        t = torch.arange(tiles - 1).expand(n, -1)
+        found, rows = torch.stack([t, pair]).flatten(1).unique(dim=1, return_counts=True)
+        paths = torch.cat([found, rows.unsqueeze(0)])
+        return cls(means, variances, sizes, paths, tile=tile, ploidy=ploidy), members
+
+
+def _weight(sites: Tensor, tile_number: int, tile: int) -> Tensor:
+    """Weight of sites in the clusters of a tile: 1 inside, falling outside with the cube of the distance."""
+    first = tile_number * tile
+    away = torch.maximum(first - sites, sites - (first + tile - 1)).clamp_min(0)
+    return (1 + 2 * away / tile) ** -3.0
+
+
+def _clusters(x: Tensor, prior: Tensor, count: int, *, generator: torch.Generator, rounds: int) -> Tensor:
+    """Cluster of every row: k-means from distinct rows, the commoner the likelier, (n,)."""
+    code = x.double() @ torch.randn(x.shape[1], generator=generator, dtype=torch.float64)
+    _, which, often = code.unique(return_inverse=True, return_counts=True)
+    example = torch.zeros(len(often), dtype=torch.int64).scatter_(0, which, torch.arange(len(x)))
+    key = torch.rand(len(often), generator=generator, dtype=torch.float64).log() / often
+    a = x[example[key.topk(min(count, len(often))).indices]]
+    for _ in range(rounds):
+        nearest = (x @ a.T - 0.5 * a.square().sum(1)).argmax(1)
+        size = torch.bincount(nearest, minlength=len(a)).unsqueeze(1)
+        total = torch.zeros_like(a).index_add_(0, nearest, x)
+        a = (total + _PSEUDO_ROWS * prior) / (size + _PSEUDO_ROWS)
+    size = torch.bincount(nearest, minlength=len(a))
+    kept = torch.where(size >= min(LEAST_ROWS, int(size.max())))[0]
+    while True:
+        a = a[kept]
+        nearest = (x @ a.T - 0.5 * a.square().sum(1)).argmax(1)
+        # Means are those of the last round, so that a background may lose rows to its neighbours once more.
+        size = torch.bincount(nearest, minlength=len(a))
+        enough = size >= min(LEAST_ROWS, int(size.max()))
+        if enough.all():
+            return nearest
+        kept = torch.where(enough)[0]

@@ -30,7 +30,7 @@ class ModelConfig:
         shrink: how sample covariances are shrunk: every lag between sites by itself, or all alike (Ledoit–Wolf).
         block_sites: smallest and largest number of sites in an LD block of the basis.
         scales: tile and halo in sites of the haplotype backgrounds, one pair per scale.
-        backgrounds: most backgrounds per tile; with few rows there are fewer, 24 rows each on average.
+        backgrounds: most backgrounds per tile; with few rows there are fewer, one for every 6 rows.
         lowest_noise: noise-to-signal ratio ρ (allele units squared) at which alleles are read off.
         drowned: the start time is that at which the largest variance-to-noise ratio of a mode has fallen to this.
         sampling_steps: steps from the start time to ``lowest_noise``.
@@ -55,16 +55,16 @@ class ModelConfig:
     base: Literal["none", "gaussian", "mixture"] = "mixture"
     shrink: Literal["lags", "ledoit-wolf"] = "lags"
     block_sites: tuple[int, int] = (96, 384)
-    scales: tuple[tuple[int, int], ...] = ((32, 64), (128, 128), (256, 256))
-    backgrounds: int = 128
+    scales: tuple[tuple[int, int], ...] = ((8, 64), (32, 96), (128, 128))
+    backgrounds: int = 384
     lowest_noise: float = 0.03
     drowned: float = 0.25
-    sampling_steps: int = 25
+    sampling_steps: int = 20
     sampler: SamplerName = "ancestral"
     start_noise: float | None = None
     validation: float = 0.05
     crop_sites: int = 4608
-    passes: float | None = 24.0
+    passes: float | None = 12.0
     least_steps: int = 600
     network: NetworkConfig = field(default_factory=NetworkConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -96,7 +96,7 @@ PRESETS: dict[str, ModelConfig] = {
         passes=4, least_steps=150, sampling_steps=8, training=TrainingConfig(validate_every=50, warmup=25)
     ),
     "balanced": ModelConfig(),
-    "best": ModelConfig(passes=48, least_steps=1500, sampling_steps=50),
+    "best": ModelConfig(passes=48, least_steps=1500, sampling_steps=40, network=NetworkConfig(width=64)),
 }
 
 

@@ -33,6 +33,13 @@ FEATURES = 3
 """Channels per site shown to the network, besides one per scale of backgrounds."""
 
 
+_CERTAIN = 1e-4
+
+
+def _log_odds(p: Tensor) -> Tensor:
+    return torch.logit(p.clamp(_CERTAIN, 1 - _CERTAIN))
+
+
 class AlleleDenoiser(Denoiser):
     """E[x_0 | x_t] for states 0 … ploidy: haplotypes with ploidy 1, dosages with ploidy 2.
 
@@ -109,9 +116,8 @@ class AlleleDenoiser(Denoiser):
             features = torch.stack(channels, dim=-1) * 2
             opinions = None
             if implied:
-                least = self.least_frequency
-                own_view = torch.logit(mean.clamp(least, 1 - least))
-                opinions = torch.stack([torch.logit(f.clamp(least, 1 - least)) - own_view for f in implied], dim=-1)
+                own_view = _log_odds(mean)
+                opinions = torch.stack([_log_odds(f) - own_view for f in implied], dim=-1)
         correction = self.network(
             features,
             noise,
@@ -179,6 +185,22 @@ class AlleleDenoiser(Denoiser):
                 return (u < torch.sigmoid(logits.float())).float()
             above = 1 - torch.softmax(logits.float(), dim=-1).cumsum(-1)[..., :2]
             return (u.unsqueeze(-1) < above).sum(-1).float()
+
+    def together(
+        self, x_t: Tensor, t: Tensor, *, component: Tensor | None, generator: torch.Generator | None
+    ) -> Tensor | float:
+        """Shift of the log odds of alleles, (B, d), by one path of backgrounds per row, drawn from their posterior.
+
+        Alleles of one background come or go together: drawn site by site, a rare haplotype would come in pieces, which
+        the next step takes for noise. The paths are those at the widest scale. Dosages have no paths of their own: 0.
+        """
+        if self.ploidy == 2 or not len(self.backgrounds):
+            return 0.0
+        with full_precision(x_t):
+            p = self.base.posterior(x_t, t, component=component)
+            widest = max(self.backgrounds, key=lambda scale: scale.tile)
+            one, every = widest.draw(p.innovation + p.precision * p.mean, p.precision, generator=generator)
+            return _log_odds(one) - _log_odds(every)
 
     def draw(self, x_t: Tensor, t: Tensor, *, generator: torch.Generator | None = None, **condition: Any) -> Tensor:
         """States drawn from the posterior, (B, d)."""

@@ -30,6 +30,7 @@ _FAST_RATE = -0.5
 """Contraction rate −b of a mode without variance; its noise ratio is the network's clock."""
 
 _NEXT_TO_NOTHING = 1e-6
+_EVEN_BELOW, _EVENNESS = 8.0, 0.75
 """Variance of a base that knows no more than frequencies: other sites say nothing about a site."""
 
 SAMPLERS: dict[SamplerName, Callable[[Denoiser], Sampler]] = {
@@ -211,8 +212,9 @@ class Engine(nn.Module):
             x = SAMPLERS[self.config.sampler](calibrated).sample(
                 start, grid, generator=generator, progress=progress, component=component, conditions=conditions
             )
-            logits = calibrated.logits(x, grid[-1].to(x), component=component, conditions=conditions)
-        return self.denoiser.states(logits, grid[-1].to(x), generator=generator).to(torch.int8)
+            return calibrated.draw(
+                x, grid[-1].to(x), component=component, conditions=conditions, generator=generator
+            ).to(torch.int8)
 
 
 class CalibratedDenoiser(Denoiser):
@@ -220,7 +222,8 @@ class CalibratedDenoiser(Denoiser):
 
     E[D(X_t)] = E[X_0] holds for the true posterior mean at every t; with a learned one rare lineages are lost on the
     way, a few per cent a step. A per-site shift of the log odds restores the mean, by damped Newton steps: bounded,
-    because a lineage that is gone cannot be called back, and weaker in small batches, whose own mean is uncertain.
+    because a lineage that is gone cannot be called back, and weaker in small batches, whose own mean is uncertain. Below a
+    noise-to-signal ratio of 1 lineages are settled, and a shift would only put alleles where they do not belong.
 
     Args:
         denoiser: the denoiser to hold in place.
@@ -230,6 +233,7 @@ class CalibratedDenoiser(Denoiser):
     _LARGEST = 2.0
     _STEPS = 3
     _DAMPING = 32.0
+    _LOWEST = 1.0
     _PART = 128
 
     def __init__(self, denoiser: AlleleDenoiser, *, means: Tensor) -> None:
@@ -247,6 +251,8 @@ class CalibratedDenoiser(Denoiser):
                 for i in parts
             ]
         ).float()
+        if float(self.process.noise_ratio(t, rate=_FAST_RATE)) < self._LOWEST:
+            return logits
         target = self.means[component].mean(0)
         states = torch.arange(denoiser.ploidy + 1, dtype=logits.dtype, device=logits.device)
         moved, shift = logits, torch.zeros_like(target)
@@ -269,7 +275,9 @@ class CalibratedDenoiser(Denoiser):
 
     def draw(self, x_t: Tensor, t: Tensor, *, generator: torch.Generator | None = None, **condition: Any) -> Tensor:
         """States drawn from the calibrated posterior, (B, d)."""
-        return self.denoiser.states(self.logits(x_t, t, **condition), t, generator=generator)
+        logits = self.logits(x_t, t, **condition)
+        logits = logits + self.denoiser.together(x_t, t, component=condition["component"], generator=generator)
+        return self.denoiser.states(logits, t, generator=generator)
 
 
 @dataclass(frozen=True)
@@ -349,7 +357,22 @@ class AlleleProblem:
             conditions = tuple(c[index] for c in rows.conditions)
             leave_out = [Membership(x_0, m[index]) for m in rows.members] or None
             logits = denoiser.logits(x_t, t, component=component, conditions=conditions, leave_out=leave_out)
-        return allele_cross_entropy(logits.float(), states, observed=None if bool(known.all()) else known)
+        weight = self._weight(t)
+        observed = None if bool(known.all()) else known
+        return allele_cross_entropy(logits.float(), states, observed=observed, weight=weight)
+
+    def _weight(self, t: Tensor) -> Tensor:
+        """Weight of the loss at times t, (B,), 1 on average over the sampler's grid.
+
+        Where there is little noise nearly every allele is certain and the loss a hundredth of what it is where there is
+        much; but there it is decided which alleles go together. The weight grows about as the loss falls.
+        """
+        process = self.engine.process
+
+        def shape(time: Tensor) -> Tensor:
+            return (1 + _EVEN_BELOW / process.noise_ratio(time, rate=_FAST_RATE)) ** _EVENNESS
+
+        return (shape(t) / shape(self.grid).mean()).float()
 
     def loss(self, generator: torch.Generator, workers: Workers) -> Tensor:
         """Mean cross-entropy of this worker's part of a random batch, nats per allele."""

@@ -35,7 +35,7 @@ __all__ = ["MIN_PEOPLE", "GenotypeModel", "resolve_device"]
 MIN_PEOPLE = 20
 """Fewest people a model is learned from."""
 
-_ROWS_PER_BACKGROUND = 24
+_ROWS_PER_BACKGROUND = 6
 _SAMPLE_STATES = 1 << 21
 _SAMPLE_ROWS = 512
 
@@ -222,7 +222,14 @@ class GenotypeModel:
         count = int(np.clip(len(rows) // _ROWS_PER_BACKGROUND, 1, self.config.backgrounds))
         x = torch.from_numpy(filled)
         return [
-            Backgrounds.fit(x, count=count, tile=tile, halo=halo, generator=torch.Generator().manual_seed(seed))
+            Backgrounds.fit(
+                x,
+                count=count,
+                tile=tile,
+                halo=halo,
+                ploidy=units.ploidy,
+                generator=torch.Generator().manual_seed(seed),
+            )
             for tile, halo in self.config.scales
         ]
 

@@ -33,11 +33,11 @@ class NetworkConfig:
     """
 
     tile: int = 32
-    width: int = 128
+    width: int = 32
     expansion: int = 1
     dilations: tuple[int, ...] = (1, 2, 4, 8, 4, 2)
     window: int = 64
-    local: int = 2
+    local: int = 0
 
     def __post_init__(self) -> None:
         if min(self.tile, self.width, self.expansion, self.window) < 1 or not self.dilations:
@@ -165,7 +165,7 @@ class ChromosomeNetwork(nn.Module):
         if opinions:
             self.trust = nn.Linear(config.width, opinions)
             nn.init.zeros_(self.trust.weight)
-            nn.init.zeros_(self.trust.bias)
+            nn.init.constant_(self.trust.bias, 0.6 / opinions / self._QUICK)
 
     def forward(
         self,

@@ -185,10 +185,11 @@ def _rebuild(path: Path, header: dict[str, Any]) -> GenotypeModel:
                 tensors[f"backgrounds.{k}.means"],
                 tensors[f"backgrounds.{k}.variance"],
                 tensors[f"backgrounds.{k}.sizes"],
+                tensors[f"backgrounds.{k}.paths"],
                 tile=tile,
-                halo=halo,
+                ploidy=header["ploidy"],
             )
-            for k, (tile, halo) in enumerate(config.scales)
+            for k, (tile, _) in enumerate(config.scales)
         ],
         ploidy=header["ploidy"],
         config=config,

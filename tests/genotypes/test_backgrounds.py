@@ -1,14 +1,18 @@
-"""Haplotype backgrounds: clusters per window, their posterior, and rows taken out of their own."""
+"""Haplotype backgrounds: clusters per tile, the posterior over paths, and rows taken out of their own."""
 
 from __future__ import annotations
+
+import itertools
 
 import pytest
 import torch
 from torch import Tensor
 
+from genodiff.genotypes import backgrounds as module
 from genodiff.genotypes.backgrounds import Backgrounds, Membership, windows
 
-TILE, HALO, ROWS, SITES = 16, 8, 60, 50
+TILE, HALO, ROWS, SITES, COUNT = 16, 8, 60, 42, 4
+ERROR, PATHS, PSEUDO = module._ERROR, module._PSEUDO_PATHS, module._PSEUDO_ROWS
 
 
 @pytest.fixture(scope="module")
@@ -16,14 +20,60 @@ def rows() -> Tensor:
     return (torch.rand(ROWS, SITES, generator=torch.Generator().manual_seed(1)) < 0.4).float()
 
 
-@pytest.fixture(scope="module")
-def fitted(rows: Tensor) -> tuple[Backgrounds, Tensor]:
-    return Backgrounds.fit(rows, count=5, tile=TILE, halo=HALO, generator=torch.Generator().manual_seed(2))
+@pytest.fixture(scope="module", params=[1, 2], ids=["alleles", "dosages"])
+def fitted(rows: Tensor, request: pytest.FixtureRequest) -> tuple[Backgrounds, Tensor]:
+    generator = torch.Generator().manual_seed(2)
+    states = rows * request.param
+    return Backgrounds.fit(states, count=COUNT, tile=TILE, halo=HALO, generator=generator, ploidy=request.param)
 
 
-def evidence(seed: int) -> tuple[Tensor, Tensor]:
+def evidence(seed: int, n: int = ROWS) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(ROWS, SITES, generator=generator), 4 * torch.rand(ROWS, SITES, generator=generator)
+    return torch.randn(n, SITES, generator=generator), 4 * torch.rand(n, SITES, generator=generator)
+
+
+def rebuilt(states: Tensor, members: Tensor, prior: Tensor, like: Backgrounds) -> Backgrounds:
+    """Backgrounds of given rows with given memberships, counted by hand."""
+    tiles, m = members.shape[1], like.count
+    means, sizes, paths = torch.zeros_like(like.means), torch.zeros(tiles, m), []
+    for t, k in itertools.product(range(tiles), range(m)):
+        inside = states[members[:, t] == k][:, t * TILE : (t + 1) * TILE]
+        sizes[t, k] = len(inside)
+        centre = PSEUDO * prior[t * TILE : (t + 1) * TILE]
+        means[t, : inside.shape[1], k] = (inside.sum(0) + centre) / (len(inside) + PSEUDO)
+    for t, i, j in itertools.product(range(tiles - 1), range(m), range(m)):
+        number = int(((members[:, t] == i) & (members[:, t + 1] == j)).sum())
+        if number:
+            paths.append([t, i * m + j, number])
+    return Backgrounds(means, like.variance, sizes, torch.tensor(paths).T, tile=TILE, ploidy=like.ploidy)
+
+
+def by_enumeration(made: Backgrounds, h: Tensor, p: Tensor) -> Tensor:
+    """Implied states of one row, every path of backgrounds by itself."""
+    ploidy, tiles, m = made.ploidy, len(made.means), made.count
+    h, p = h.double(), p.double()
+    odds = torch.exp(h - p / 2)
+    one, zero = ERROR + (1 - ERROR) * odds, 1 - ERROR + ERROR * odds
+    count = torch.zeros(tiles - 1, m, m, dtype=torch.float64)
+    for t, pair, number in made.paths.T.tolist():
+        count[t, pair // m, pair % m] = number
+    total, weighted = 0.0, torch.zeros(SITES, dtype=torch.float64)
+    for path in itertools.product(range(m), repeat=tiles):
+        a = torch.cat([made.means[t, :, k] for t, k in enumerate(path)])[:SITES].double()
+        log = float(made.sizes[0, path[0]].double().log())
+        for t in range(tiles - 1):
+            row = count[t, path[t]] + PATHS * (made.sizes[t + 1] > 0) / (made.sizes[t + 1] > 0).sum()
+            log += float((row[path[t + 1]] / row.sum()).log())
+        if ploidy == 1:
+            log += float((a * one.log() + (1 - a) * zero.log()).sum())
+            state = a * (1 - ERROR) * odds / one + (1 - a) * ERROR * odds / zero
+        else:
+            noise = 1 / p + made.variance.flatten()[:SITES].double()
+            log += float(-0.5 * ((h / p - a).square() / noise).sum() + 0.5 * ((h / p).square() / noise).sum())
+            state = a
+        weight = torch.tensor(log, dtype=torch.float64).exp()
+        total, weighted = total + weight, weighted + weight * state
+    return weighted / total
 
 
 def test_windows_overlap_and_are_padded_with_zeros() -> None:
@@ -32,70 +82,88 @@ def test_windows_overlap_and_are_padded_with_zeros() -> None:
     assert windows(x, 4, 1, offset=3)[:, 0].tolist() == [[0, 0, 0, 0, 1, 2], [1, 2, 3, 4, 5, 6], [5, 6, 7, 0, 0, 0]]
 
 
-def test_means_are_those_of_the_members_with_one_pseudo_row(rows: Tensor, fitted: tuple[Backgrounds, Tensor]) -> None:
-    backgrounds, members = fitted
-    x, centre = windows(rows, TILE, HALO), windows(rows.mean(0, keepdim=True), TILE, HALO)[:, 0]
-    for tile in range(len(x)):
-        for k in range(backgrounds.count):
-            inside = x[tile][members[:, tile] == k]
-            assert backgrounds.sizes[tile, k] == len(inside)
-            expected = (inside.sum(0) + centre[tile]) / (len(inside) + 1)
-            torch.testing.assert_close(backgrounds.means[tile, :, k], expected)
+def test_means_sizes_and_paths_are_those_of_the_members(rows: Tensor, fitted: tuple[Backgrounds, Tensor]) -> None:
+    made, members = fitted
+    states = rows * made.ploidy
+    again = rebuilt(states, members, states.mean(0), made)
+    torch.testing.assert_close(made.means, again.means)
+    torch.testing.assert_close(made.sizes, again.sizes)
+    torch.testing.assert_close(made.steps, again.steps)
+    assert made.paths[2].sum() == ROWS * (len(made.means) - 1)
 
 
-def test_posterior_is_that_of_the_gaussian_mixture(fitted: tuple[Backgrounds, Tensor]) -> None:
-    backgrounds, _ = fitted
+def test_every_background_averages_several_rows(fitted: tuple[Backgrounds, Tensor]) -> None:
+    made, _ = fitted
+    used = made.sizes[made.sizes > 0]
+    assert used.min() >= module.LEAST_ROWS
+    assert (made.sizes.sum(1) == ROWS).all()
+
+
+def test_steps_are_probabilities(fitted: tuple[Backgrounds, Tensor]) -> None:
+    made, _ = fitted
+    torch.testing.assert_close(made.steps.sum(-1), torch.ones_like(made.steps[..., 0]))
+
+
+def test_implied_states_are_those_of_all_paths_weighed(fitted: tuple[Backgrounds, Tensor]) -> None:
+    made, _ = fitted
     h, p = evidence(3)
-    implied = backgrounds(h, p)
-    tile, row = 1, 4
-    a, v = backgrounds.means[tile].double(), backgrounds.variance[tile].double()
-    y = windows(h / p, TILE, HALO)[tile, row].double()
-    noise = 1 / windows(p, TILE, HALO)[tile, row].double() + v
-    log_r = (backgrounds.sizes[tile].double() + 0.5).log() - 0.5 * (
-        (y.unsqueeze(1) - a).square() / noise.unsqueeze(1)
-    ).sum(0)
-    expected = a[HALO : HALO + TILE] @ torch.softmax(log_r, 0)
-    torch.testing.assert_close(implied[row, tile * TILE : (tile + 1) * TILE].double(), expected, atol=1e-5, rtol=1e-4)
+    implied = made(h, p)
+    for row in (0, 7):
+        expected = by_enumeration(made, h[row], p[row])
+        torch.testing.assert_close(implied[row].double(), expected, atol=2e-5, rtol=1e-4)
 
 
-def test_row_is_taken_out_as_if_it_had_never_been_there(rows: Tensor, fitted: tuple[Backgrounds, Tensor]) -> None:
-    backgrounds, members = fitted
+def test_one_precision_for_all_rows_is_a_row_of_it(fitted: tuple[Backgrounds, Tensor]) -> None:
+    made, _ = fitted
     h, p = evidence(4)
-    left_out = backgrounds(h, p, leave_out=Membership(rows, members))
-    row = 7
-    without = Backgrounds(
-        backgrounds.means.clone(), backgrounds.variance, backgrounds.sizes.clone(), tile=TILE, halo=HALO
-    )
-    x = windows(rows, TILE, HALO)
-    for tile in range(len(x)):
-        k = members[row, tile]
-        size = backgrounds.sizes[tile, k]
-        without.means[tile, :, k] = (backgrounds.means[tile, :, k] * (size + 1) - x[tile, row]) / size
-        without.sizes[tile, k] -= 1
-    torch.testing.assert_close(without(h[row : row + 1], p[row : row + 1])[0], left_out[row], atol=1e-5, rtol=1e-4)
-    assert (backgrounds(h, p) - left_out).abs().max() > 0.01
+    torch.testing.assert_close(made(h, p[:1]), made(h, p[:1].expand_as(h)))
 
 
-@pytest.mark.parametrize("first", [16, 20, 33])
-def test_run_of_sites_agrees_with_the_whole_where_its_windows_lie_inside(
-    fitted: tuple[Backgrounds, Tensor], first: int
-) -> None:
-    backgrounds, _ = fitted
-    h, p = evidence(5)
-    h[:, :first], p[:, :first] = 0, 0
-    whole = backgrounds(h, p)
-    torch.testing.assert_close(backgrounds(h[:, first:], p[:, first:], first_site=first), whole[:, first:])
+def test_rows_left_out_meet_backgrounds_without_themselves(rows: Tensor, fitted: tuple[Backgrounds, Tensor]) -> None:
+    made, members = fitted
+    states, h_p = rows * made.ploidy, evidence(5)
+    together = made(*h_p, leave_out=Membership(states, members))
+    for row in (0, 11, 59):
+        others = torch.arange(ROWS) != row
+        # The pseudo-row is a constant of the fit and stays where it is.
+        without = rebuilt(states[others], members[others], states.mean(0), made)
+        h, p = h_p[0][row : row + 1], h_p[1][row : row + 1]
+        torch.testing.assert_close(together[row : row + 1], without(h, p), atol=2e-5, rtol=1e-3)
 
 
-def test_one_noise_level_for_all_rows_needs_one_row_of_precision(fitted: tuple[Backgrounds, Tensor]) -> None:
-    backgrounds, _ = fitted
+def test_a_run_is_the_chain_cut_at_its_ends(fitted: tuple[Backgrounds, Tensor]) -> None:
+    made, _ = fitted
     h, p = evidence(6)
-    torch.testing.assert_close(backgrounds(h, p[:1]), backgrounds(h, p[:1].expand_as(h)))
+    silent = torch.zeros_like(h)
+    silent[:, TILE + 4 :] = 1.0
+    # Sites without evidence change nothing but the way into the run, which is short of what the first tile says.
+    cut = made(h[:, TILE + 4 :], p[:, TILE + 4 :], first_site=TILE + 4)
+    assert cut.shape == (ROWS, SITES - TILE - 4)
+    whole = made(h * silent, p * silent)[:, TILE + 4 :]
+    torch.testing.assert_close(cut, whole, atol=0.05, rtol=0.2)
 
 
-def test_without_evidence_the_mean_over_backgrounds_remains(fitted: tuple[Backgrounds, Tensor]) -> None:
-    backgrounds, _ = fitted
-    implied = backgrounds(torch.zeros(1, SITES), torch.zeros(1, SITES))
-    weight = (backgrounds.sizes + 0.5) / (backgrounds.sizes + 0.5).sum(-1, keepdim=True)
-    expected = torch.bmm(backgrounds.means[:, HALO : HALO + TILE], weight.unsqueeze(-1)).reshape(-1)[:SITES]
-    torch.testing.assert_close(implied[0], expected)
+def test_without_evidence_the_frequencies_are_those_of_the_rows(rows: Tensor) -> None:
+    made, _ = Backgrounds.fit(rows, count=COUNT, tile=TILE, halo=HALO, generator=torch.Generator().manual_seed(2))
+    nothing = torch.zeros(1, SITES)
+    expected = rows.mean(0) * (1 - 2 * ERROR) + ERROR
+    torch.testing.assert_close(made(nothing, nothing)[0], expected, atol=0.02, rtol=0.05)
+
+
+def test_rows_that_are_alike_are_one_background() -> None:
+    kinds = torch.tensor([[0.0] * 8, [1.0] * 8])
+    states = kinds[torch.arange(40) % 2]
+    made, members = Backgrounds.fit(states, count=10, tile=8, halo=0, generator=torch.Generator().manual_seed(1))
+    assert (made.sizes > 0).sum() == 2
+    assert (members[::2] == members[0]).all()
+    assert (members[1::2] == members[1]).all()
+
+
+def test_a_region_of_one_tile_has_no_paths(rows: Tensor) -> None:
+    made, members = Backgrounds.fit(rows, count=3, tile=64, halo=8, generator=torch.Generator().manual_seed(1))
+    h, p = evidence(7)
+    alone = made(h, p, leave_out=Membership(rows, members))
+    assert made.paths.shape == (3, 0)
+    assert members.shape == (ROWS, 1)
+    assert torch.isfinite(alone).all()
+    assert not torch.allclose(alone, made(h, p))
