@@ -248,7 +248,7 @@ def _background_distance(backgrounds: Backgrounds, suspects: Suspects, engine: E
     for at in range(0, len(suspects.states), _BATCH):
         states = suspects.states[at : at + _BATCH]
         filled = torch.where(states >= 0, states.float(), engine.prior.means[suspects.component[at : at + _BATCH]])
-        x = windows(filled, backgrounds.tile, backgrounds.halo)
+        x = windows(filled, backgrounds.tile, 0)
         with full_precision(x):
             weighted = x * precision
             cross = torch.bmm(weighted, backgrounds.means)

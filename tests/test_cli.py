@@ -36,7 +36,7 @@ def commands(group: click.Group, *above: str) -> list[tuple[str, ...]]:
 
 def test_all_commands_are_there() -> None:
     assert {" ".join(c) for c in commands(main)} == {
-        "", "synthesize", "fit", "sample", "evaluate", "audit", "inspect", "simulate", "simulate ld-blocks",
+        "", "synthesize", "fit", "sample", "evaluate", "audit", "utility", "inspect", "simulate", "simulate ld-blocks",
         "simulate coalescent", "reproduce", "reproduce gou-mixture", "reproduce gou-snps", "reproduce gou-chr22",
         "reproduce artificial-genomes",
         "baseline", *(f"baseline {name}" for name in baselines.names()),

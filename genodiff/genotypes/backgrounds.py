@@ -120,7 +120,7 @@ class Backgrounds(nn.Module):
     ) -> Tensor:
         """States implied by the posterior over paths, (B, sites).
 
-        Of alleles the expected state given the paths and the site's own evidence; of dosages the mean of the background.
+        Of alleles the expected state given the paths and the site's own evidence; of dosages that of the background.
 
         Args:
             linear: h of the site-wise likelihood exp(h x − ½ P x²), (B, sites), for a run of sites.
@@ -132,7 +132,8 @@ class Backgrounds(nn.Module):
         odds, slope, curve = self._likelihood(linear, precision, run)
         means = self.means[run.tiles]
         evidence = self._evidence(slope, curve, means)
-        own, change = None, None
+        own: Tensor | None = None
+        change = torch.zeros(())
         if leave_out is not None:
             own = leave_out.background[:, run.tiles].T
             size = self.sizes[run.tiles].gather(1, own).unsqueeze(-1)
@@ -311,8 +312,8 @@ class Backgrounds(nn.Module):
             means[t, : x.shape[1]] = mean.T
             variances[t, : x.shape[1]] = (x - mean[members[:, t]]).square().mean(0).clamp_min(1e-3)
         pair = members[:, :-1] * count + members[:, 1:]
-        t = torch.arange(tiles - 1).expand(n, -1)
-        found, rows = torch.stack([t, pair]).flatten(1).unique(dim=1, return_counts=True)
+        at = torch.arange(tiles - 1).expand(n, -1)
+        found, rows = torch.stack([at, pair]).flatten(1).unique(dim=1, return_counts=True)
         paths = torch.cat([found, rows.unsqueeze(0)])
         return cls(means, variances, sizes, paths, tile=tile, ploidy=ploidy), members
 

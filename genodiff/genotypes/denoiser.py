@@ -198,7 +198,8 @@ class AlleleDenoiser(Denoiser):
             return 0.0
         with full_precision(x_t):
             p = self.base.posterior(x_t, t, component=component)
-            widest = max(self.backgrounds, key=lambda scale: scale.tile)
+            scales: list[Backgrounds] = list(self.backgrounds)  # type: ignore[arg-type]
+            widest = max(scales, key=lambda scale: scale.tile)
             one, every = widest.draw(p.innovation + p.precision * p.mean, p.precision, generator=generator)
             return _log_odds(one) - _log_odds(every)
 

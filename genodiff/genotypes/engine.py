@@ -222,8 +222,8 @@ class CalibratedDenoiser(Denoiser):
 
     E[D(X_t)] = E[X_0] holds for the true posterior mean at every t; with a learned one rare lineages are lost on the
     way, a few per cent a step. A per-site shift of the log odds restores the mean, by damped Newton steps: bounded,
-    because a lineage that is gone cannot be called back, and weaker in small batches, whose own mean is uncertain. Below a
-    noise-to-signal ratio of 1 lineages are settled, and a shift would only put alleles where they do not belong.
+    because a lineage that is gone cannot be called back, and weaker in small batches, whose own mean is uncertain.
+    As noise falls lineages are settled and a shift puts alleles where they do not belong: its bound falls too.
 
     Args:
         denoiser: the denoiser to hold in place.
@@ -233,7 +233,6 @@ class CalibratedDenoiser(Denoiser):
     _LARGEST = 2.0
     _STEPS = 3
     _DAMPING = 32.0
-    _LOWEST = 1.0
     _PART = 128
 
     def __init__(self, denoiser: AlleleDenoiser, *, means: Tensor) -> None:
@@ -251,8 +250,7 @@ class CalibratedDenoiser(Denoiser):
                 for i in parts
             ]
         ).float()
-        if float(self.process.noise_ratio(t, rate=_FAST_RATE)) < self._LOWEST:
-            return logits
+        largest = self._LARGEST * min(1.0, float(self.process.noise_ratio(t, rate=_FAST_RATE))) ** 0.5
         target = self.means[component].mean(0)
         states = torch.arange(denoiser.ploidy + 1, dtype=logits.dtype, device=logits.device)
         moved, shift = logits, torch.zeros_like(target)
@@ -264,7 +262,7 @@ class CalibratedDenoiser(Denoiser):
                 spread = (torch.softmax(moved, dim=-1) * states.square()).sum(-1)
                 slope = (spread - mean.square()).mean(0)
             change = (target - mean.mean(0)) / (slope + 1e-5)
-            shift = (shift + change.clamp(-1, 1)).clamp(-self._LARGEST, self._LARGEST)
+            shift = (shift + change.clamp(-1, 1)).clamp(-largest, largest)
             by = shift * len(x_t) / (len(x_t) + self._DAMPING)
             moved = logits + (by if denoiser.ploidy == 1 else by.unsqueeze(-1) * states)
         return moved

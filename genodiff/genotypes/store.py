@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["FORMAT_VERSION", "load_model", "save_model"]
 
 FORMAT = "genodiff-model"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _DIGEST_KEY = "header_sha256"
 
 

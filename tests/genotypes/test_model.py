@@ -278,7 +278,7 @@ def test_blocks_end_at_tiles(model: GenotypeModel) -> None:
 
 
 def test_base_of_a_run_of_blocks_is_that_of_the_whole_given_the_anchor(table: VariantTable) -> None:
-    engine = fit(table, small(training={"steps": 0})).engine
+    engine = fit(table, small(training={"steps": 0}, scales=())).engine
     component = torch.zeros(3, dtype=torch.long)
     conditions = (component,) * len(engine.conditions)
     x = torch.randn(3, engine.process.dim, generator=torch.Generator().manual_seed(1))
