@@ -44,6 +44,9 @@ _REGISTRY = {
     "gaussian-copula": _Entry(
         "gaussian:GaussianCopula", "Latent normals with tetrachoric correlations, cut at the allele frequencies."
     ),
+    "dp-gaussian": _Entry(
+        "private:DpGaussian", "Gaussian copula from noisy moments, differentially private for one person."
+    ),
     "li-stephens": _Entry(
         "mosaic:LiStephens", "Mosaic of training haplotypes with switches by genetic distance, as HAPGEN2 makes it."
     ),

@@ -1,0 +1,1 @@
+"""Moments of genotypes under differential privacy: the accountant, the noise, and what is released."""
