@@ -175,6 +175,19 @@ class Backgrounds(nn.Module):
         overall = torch.bmm(self._behind(ahead, weight, run.tiles, None), self.means.transpose(1, 2))
         return self._state(self._joined(drawn, run), odds), self._state(self._joined(overall, run), odds)
 
+    @torch.no_grad()
+    def assign(self, states: Tensor) -> Tensor:
+        """Likeliest background of complete rows in every tile, given all of their alleles, (B, tiles).
+
+        Args:
+            states: alleles over the whole chromosome, (B, sites), −1 where unknown.
+        """
+        known = (states >= 0).to(self.means)
+        linear = 2 * _STRONGEST * (states.to(self.means) - 0.5) * known
+        run = self._run(0, linear.shape[-1])
+        _, slope, curve = self._likelihood(linear, torch.zeros_like(linear[:1]), run)
+        return self._posterior(self._evidence(slope, curve, self.means), run.tiles, None).argmax(-1).T
+
     def _run(self, first_site: int, sites: int) -> _Run:
         first, offset = divmod(first_site, self.tile)
         return _Run(slice(first, first - (-(offset + sites) // self.tile)), offset, sites)

@@ -31,6 +31,8 @@ class ModelConfig:
         block_sites: smallest and largest number of sites in an LD block of the basis.
         scales: tile and halo in sites of the haplotype backgrounds, one pair per scale.
         backgrounds: most backgrounds per tile; with few rows there are fewer, one for every 6 rows.
+        rare: minor-allele frequency below which a site is not diffused but drawn given the backgrounds of the common
+            sites, :mod:`genodiff.genotypes.rare`; 0 diffuses all. Models of dosages always do.
         lowest_noise: noise-to-signal ratio ρ (allele units squared) at which alleles are read off.
         drowned: the start time is that at which the largest variance-to-noise ratio of a mode has fallen to this.
         sampling_steps: steps from the start time to ``lowest_noise``.
@@ -57,6 +59,7 @@ class ModelConfig:
     block_sites: tuple[int, int] = (96, 384)
     scales: tuple[tuple[int, int], ...] = ((8, 64), (32, 96), (128, 128))
     backgrounds: int = 384
+    rare: float = 0.01
     lowest_noise: float = 0.03
     drowned: float = 0.25
     sampling_steps: int = 20

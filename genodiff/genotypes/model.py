@@ -27,6 +27,7 @@ from genodiff.genotypes.anchors import Anchors, Population, fit_anchors
 from genodiff.genotypes.backgrounds import Backgrounds
 from genodiff.genotypes.config import ModelConfig, preset
 from genodiff.genotypes.engine import AlleleProblem, Engine, Rows
+from genodiff.genotypes.rare import Rare, fit_rare, is_rare
 from genodiff.genotypes.ties import Ties, find_ties
 from genodiff.genotypes.units import Units, haplotypes_from, units_of
 
@@ -38,6 +39,7 @@ MIN_PEOPLE = 20
 _ROWS_PER_BACKGROUND = 6
 _SAMPLE_STATES = 1 << 21
 _SAMPLE_ROWS = 512
+_PATH_ROWS = 256
 
 
 def resolve_device(name: str = "auto") -> torch.device:
@@ -59,7 +61,7 @@ def resolve_device(name: str = "auto") -> torch.device:
 
 @dataclass(frozen=True)
 class _Meta:
-    """What a fitted model knows beside its tensors."""
+    """What a fitted model knows beside its tensors; ``ties`` are those of the sites that are not rare."""
 
     sites: pd.DataFrame
     header: tuple[str, ...]
@@ -71,6 +73,7 @@ class _Meta:
     n_people: int
     inbreeding: tuple[float, float]
     ties: Ties
+    rare: Rare | None = None
 
 
 class GenotypeModel:
@@ -128,7 +131,8 @@ class GenotypeModel:
 
         Args:
             table: at least 20 people; haplotypes are the unit where most heterozygous calls are phased, dosages
-                otherwise. With labels, samples can be drawn per label.
+                otherwise. With labels, samples can be drawn per label. Of haplotypes, sites rarer than
+                ``config.rare`` are not diffused but drawn given the others, see :mod:`genodiff.genotypes.rare`.
             seed: of clustering, initial weights, batches and noise. On the CPU equal seeds give equal models.
             device: where to train.
             checkpoint: file to keep the state of training in and to resume from.
@@ -146,7 +150,11 @@ class GenotypeModel:
             raise InputError("the table has no sites: relax the filters")
         place = device if isinstance(device, torch.device) else resolve_device(device)
         everything = units_of(table)
-        ties = find_ties(everything.states, ploidy=everything.ploidy)
+        frequency = everything.frequency()
+        below = self.config.rare if self.config.scales else 0.0
+        rare = is_rare(frequency, below=below, ploidy=everything.ploidy)
+        ties = find_ties(everything.states[:, ~rare], ploidy=everything.ploidy)
+        ties = replace(ties, drawn=np.flatnonzero(~rare)[ties.drawn])
         units = everything.at(ties.drawn)
         anchors = fit_anchors(
             units,
@@ -162,6 +170,7 @@ class GenotypeModel:
             fitted, held = self._validation_people(units.n_people, seed=seed)
             found = self._backgrounds(units, units.rows_of(fitted), anchors, seed=seed)
             self._engine = self._assemble(units, anchors, bounds, [b for b, _ in found]).to(place)
+        kept = self._rare(everything, rare, ties, anchors, frequency, seed=seed) if rare.any() else None
         self._meta = _Meta(
             sites=table.sites,
             header=table.header,
@@ -173,6 +182,7 @@ class GenotypeModel:
             n_people=table.n_samples,
             inbreeding=anchors.inbreeding,
             ties=ties,
+            rare=kept,
         )
         problem = self._problem(
             units, anchors, table.labels, parts=(fitted, held), members=[m for _, m in found], seed=seed
@@ -232,6 +242,46 @@ class GenotypeModel:
             )
             for tile, halo in self.config.scales
         ]
+
+    def _rare(
+        self,
+        everything: Units,
+        rare: NDArray[np.bool_],
+        ties: Ties,
+        anchors: Anchors,
+        frequency: NDArray[np.float64],
+        *,
+        seed: int,
+    ) -> Rare:
+        """Carriers of rare alleles among all rows, those people included that training is stopped by."""
+        where = self._background_scale
+        return fit_rare(
+            everything.phased_at_random(np.random.default_rng(seed)),
+            rare=rare,
+            drawn=ties.drawn,
+            frequency=frequency,
+            paths=self._paths(everything.states[:, ties.drawn]),
+            tile=where.tile,
+            backgrounds=where.count,
+            anchor=anchors.assignment,
+            anchors=anchors.n,
+            per_person=everything.per_person,
+        )
+
+    @property
+    def _background_scale(self) -> Backgrounds:
+        """The scale of backgrounds that rare alleles depend on: the middle one."""
+        scales = self.engine.denoiser.backgrounds
+        return scales[len(scales) // 2]  # type: ignore[return-value]
+
+    def _paths(self, states: NDArray[np.int8]) -> NDArray[np.int16]:
+        """Background of every row in every tile, (rows, tiles), from the states at the drawn sites."""
+        batch = int(np.clip(_SAMPLE_STATES // states.shape[1], 2, _PATH_ROWS))
+        parts = [
+            self._background_scale.assign(torch.from_numpy(states[at : at + batch]).to(self.engine.device))
+            for at in range(0, len(states), batch)
+        ]
+        return torch.cat(parts).to(torch.int16).cpu().numpy()
 
     def _assemble(
         self, units: Units, anchors: Anchors, bounds: tuple[int, ...], backgrounds: list[Backgrounds]
@@ -352,7 +402,14 @@ class GenotypeModel:
                     component, conditions, generator=generator, steps=steps, progress=lambda _: bar.update()
                 )
                 states[at : at + batch] = drawn.cpu().numpy()
-        haplotypes = haplotypes_from(meta.ties.expand(states, ploidy=meta.ploidy), ploidy=meta.ploidy)
+        complete = meta.ties.expand(states, ploidy=meta.ploidy)
+        if meta.rare is not None:
+            common = np.setdiff1d(np.arange(len(meta.sites)), meta.rare.sites)
+            both = np.empty((len(rows), len(meta.sites)), dtype=np.int8)
+            both[:, common] = complete
+            both[:, meta.rare.sites] = meta.rare.draw(self._paths(states), rows, rng=np.random.default_rng([seed, 1]))
+            complete = both
+        haplotypes = haplotypes_from(complete, ploidy=meta.ploidy)
         columns: dict[str, Any] = {}
         if self.labels:
             columns["label"] = np.asarray(meta.population.labels, dtype=object)[people[:, 0]]
@@ -457,6 +514,7 @@ class GenotypeModel:
             "people": meta.n_people,
             "sites": len(meta.sites),
             "sites_drawn": len(meta.ties.drawn),
+            "sites_rare": 0 if meta.rare is None else len(meta.rare.sites),
             "contig": str(meta.sites["contig"].iloc[0]),
             "first_bp": int(meta.sites["position"].iloc[0]),
             "last_bp": int(meta.sites["position"].iloc[-1]),

@@ -26,6 +26,7 @@ from genodiff.genotypes.anchors import Population
 from genodiff.genotypes.backgrounds import Backgrounds
 from genodiff.genotypes.config import ModelConfig
 from genodiff.genotypes.engine import Engine
+from genodiff.genotypes.rare import Rare
 from genodiff.genotypes.ties import Ties
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["FORMAT_VERSION", "load_model", "save_model"]
 
 FORMAT = "genodiff-model"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 _DIGEST_KEY = "header_sha256"
 
 
@@ -70,6 +71,8 @@ def save_model(model: GenotypeModel, path: Path) -> Path:
         kept["ties.drawn"] = torch.from_numpy(meta.ties.drawn)
         kept["ties.source"] = torch.from_numpy(meta.ties.source)
         kept["ties.mirrored"] = torch.from_numpy(meta.ties.mirrored)
+        if meta.rare is not None:
+            kept |= {f"rare.{k}": torch.from_numpy(np.ascontiguousarray(v)) for k, v in meta.rare.arrays().items()}
         save_file(kept, staging / "weights.safetensors")
         (staging / "weights.safetensors").chmod(0o666 & ~current_umask())
         sites = {c: meta.sites[c].tolist() for c in meta.sites.columns}
@@ -205,6 +208,7 @@ def _rebuild(path: Path, header: dict[str, Any]) -> GenotypeModel:
         stopped_early=training["stopped_early"],
         history=training["history"],
     )
+    rare = {k.removeprefix("rare."): v.numpy() for k, v in tensors.items() if k.startswith("rare.")}
     observed, repaired = (float("nan") if v is None else float(v) for v in header["inbreeding"])
     model._meta = _Meta(
         sites=pd.DataFrame(json.loads((path / "sites.json").read_text())),
@@ -227,5 +231,6 @@ def _rebuild(path: Path, header: dict[str, Any]) -> GenotypeModel:
             source=tensors["ties.source"].numpy(),
             mirrored=tensors["ties.mirrored"].numpy(),
         ),
+        rare=Rare(**rare) if rare else None,
     )
     return model
