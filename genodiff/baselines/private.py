@@ -10,15 +10,15 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 from tqdm import tqdm
 
 from data_prep.errors import InputError
 from data_prep.maps import GeneticMap
 from data_prep.variants import VariantTable
 from genodiff.baselines import summary_of
-from genodiff.baselines.nearest import Factors, nearest_correlation
-from genodiff.baselines.people import NewPeople, parts
+from genodiff.baselines.nearest import nearest_correlation
+from genodiff.baselines.people import NewPeople
 from genodiff.baselines.tetrachoric import latent_correlation
 from genodiff.genotypes.units import Units, haplotypes_from, units_of
 from genodiff.private.accountant import mu_of
@@ -26,6 +26,9 @@ from genodiff.private.moments import Moments, release
 from genodiff.private.noise import secret, seeded
 
 __all__ = ["DpGaussian", "PrivacyWarning"]
+
+_RIDGE = 1e-3
+"""Part of a latent variable that its neighbours cannot tell: keeps the regression from one block to the next stable."""
 
 
 class PrivacyWarning(UserWarning):
@@ -51,19 +54,82 @@ def _thresholds(frequency: NDArray[np.float64], *, ploidy: int, alleles: int) ->
     return np.asarray(ndtri(at_least))
 
 
-def _factors(moments: Moments, frequency: NDArray[np.float64], cut: NDArray[np.float64]) -> Iterator[Factors]:
-    """Latent correlations of one block after another."""
-    ploidy, start = cut.shape[1], 0
-    for covariance in moments.covariance():
-        here = slice(start, start + len(covariance))
-        start = here.stop
-        mean, limits = ploidy * frequency[here], cut[here]
-        i, j = np.triu_indices(len(covariance), 1)
-        product = ploidy * covariance[i, j] + mean[i] * mean[j]
-        matrix = np.eye(len(covariance), dtype=np.float32)
-        rho = latent_correlation(product, limits[i], limits[j], count=moments.alleles / ploidy)
-        matrix[i, j] = matrix[j, i] = rho
-        yield nearest_correlation(matrix, np.ones_like(matrix))
+def _precision(
+    matrix: NDArray[np.float32], cut: NDArray[np.float64], *, variance: float, alleles: int
+) -> NDArray[np.float32]:
+    """Inverse variance of every latent correlation, (sites, sites), from noise in the covariance and from sampling.
+
+    A covariance changes with ρ by the normal density φ₂ (Plackett 1954), taken at a ρ no farther than ½ from 0, since
+    it explodes at the extremes. For dosages the first threshold of each site stands for both.
+    """
+    a = cut[:, 0]
+    rho = np.clip(matrix, -0.5, 0.5).astype(np.float64)
+    rest = 1 - np.square(rho)
+    form = (np.square(a)[:, None] + np.square(a)[None, :] - 2 * rho * np.outer(a, a)) / rest
+    spread = ndtr(a) * ndtr(-a)
+    return np.asarray(np.exp(-form) / rest / (variance + np.outer(spread, spread) / alleles), dtype=np.float32)
+
+
+def _correlation(
+    moments: Moments, k: int, frequency: NDArray[np.float64], cut: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Latent correlations of the sites of block ``k`` and the next: a correlation matrix."""
+    covariance, ploidy = moments.covariance(k), cut.shape[1]
+    i, j = np.triu_indices(len(covariance), 1)
+    product = ploidy * covariance[i, j] + ploidy**2 * frequency[i] * frequency[j]
+    matrix = np.eye(len(covariance), dtype=np.float32)
+    matrix[i, j] = matrix[j, i] = latent_correlation(product, cut[i], cut[j], count=moments.alleles / ploidy)
+    variance = (moments.product_sigma / moments.alleles) ** 2
+    weights = _precision(matrix, cut, variance=variance, alleles=moments.alleles)
+    loadings = nearest_correlation(matrix, weights).loadings.astype(np.float64)
+    out = loadings @ loadings.T
+    np.fill_diagonal(out, 1)
+    return np.asarray(out)
+
+
+@dataclass(frozen=True)
+class _Link:
+    """One block of latent normals given the one before: zₖ₊₁ = B zₖ + L ε.
+
+    Attributes:
+        slope: B, (wₖ₊₁, wₖ); of width 0 for the first block.
+        root: L, (wₖ₊₁, wₖ₊₁).
+    """
+
+    slope: NDArray[np.float32]
+    root: NDArray[np.float32]
+
+
+def _root(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """L with L Lᵀ = ``matrix``, whose negative eigenvalues are rounding."""
+    values, vectors = np.linalg.eigh(matrix)
+    return np.asarray(vectors * np.sqrt(np.maximum(values, 0)))
+
+
+def _chain(moments: Moments, frequency: NDArray[np.float64], cut: NDArray[np.float64]) -> Iterator[_Link]:
+    """The blocks of a Markov chain of latent normals with unit variances.
+
+    Correlations of neighbours come from both of their blocks together. The covariance S of a block as it is drawn is
+    carried along, so that the next one can be scaled to unit variance although two windows seldom agree on S.
+    """
+    start, drawn = 0, np.empty((0, 0))
+    for k in range(max(1, len(moments.between))):
+        width = len(moments.within[k])
+        here = slice(start, start + sum(map(len, moments.within[k : k + 2])))
+        start += width
+        both = _correlation(moments, k, frequency[here], cut[here])
+        one, beside, other = both[:width, :width], both[width:, :width], both[width:, width:]
+        if not k:
+            drawn = one
+            yield _Link(np.empty((width, 0), np.float32), _root(one).astype(np.float32))
+        if not len(other):
+            return
+        slope = np.linalg.solve(one + _RIDGE * np.eye(width), beside.T).T
+        rest = other - slope @ beside.T
+        drawn = slope @ drawn @ slope.T + rest
+        scale = 1 / np.sqrt(np.diagonal(drawn))
+        drawn *= np.outer(scale, scale)
+        yield _Link((scale[:, None] * slope).astype(np.float32), (scale[:, None] * _root(rest)).astype(np.float32))
 
 
 @dataclass(frozen=True)
@@ -73,8 +139,9 @@ class DpGaussian:
     The unit is one person, whose genotypes are replaced by any others; the number of people, their labels, the sites
     and whether calls are phased are public. Two noisy sums are released, and nothing else is taken from the people
     (:mod:`genodiff.private.moments`): ALT alleles per site, and products of centred rows within blocks of neighbouring
-    sites. From these come latent normals as in :class:`genodiff.baselines.gaussian.GaussianCopula`, with linkage within
-    blocks and none between them. As there, labels say nothing of genotypes.
+    sites and of two neighbours. From these come latent normals as in
+    :class:`genodiff.baselines.gaussian.GaussianCopula`, block after block as a Markov chain. As there, labels say
+    nothing of genotypes.
 
     The noise is taken from the operating system, whatever the seed: who knew it could subtract it. The seed draws
     labels and people from what was released.
@@ -85,10 +152,8 @@ class DpGaussian:
 
     epsilon: float = field(default=8.0, metadata={"help": "ε of the guarantee, positive; inf for no noise."})
     delta: float = field(default=1e-5, metadata={"help": "δ of the guarantee; must lie well below 1 / people."})
-    share: float = field(
-        default=0.3, metadata={"help": "Part of the budget (of μ²) for frequencies; the rest is LD's."}
-    )
-    block_sites: int = field(default=32, metadata={"help": "Sites of a block; linkage ends at its borders."})
+    share: float = field(default=0.5, metadata={"help": "Part of the budget (of μ²) for frequencies."})
+    block_sites: int = field(default=16, metadata={"help": "Sites of a block; linkage is learned as far as the next."})
     clip: float = field(
         default=0.5, metadata={"help": "Largest root mean square of a centred row in a block; less is less noise."}
     )
@@ -167,11 +232,13 @@ class DpGaussian:
         frequency = moments.frequency
         cut = _thresholds(frequency, ploidy=units.ploidy, alleles=moments.alleles)
         states = np.empty((n * units.per_person, train.n_variants), dtype=np.int8)
-        start = 0
-        blocks = _factors(moments, frequency, cut)
-        for factors in tqdm(blocks, total=len(moments.products), desc="blocks", unit="block", disable=not progress):
-            stop = start + len(factors.loadings)
-            for part in parts(np.arange(len(states)), stop - start):
-                states[part, start:stop] = (factors.draw(len(part), rng)[:, :, None] < cut[start:stop]).sum(2)
-            start = stop
+        links = _chain(moments, frequency, cut)
+        start, before = 0, np.empty((len(states), 0), dtype=np.float32)
+        for link in tqdm(links, total=len(moments.within), desc="blocks", unit="block", disable=not progress):
+            here = slice(start, start + len(link.root))
+            latent = before @ link.slope.T
+            latent += rng.standard_normal(latent.shape, dtype=np.float32) @ link.root.T
+            # By symmetry z < Φ⁻¹(f) is as likely as z > Φ⁻¹(1 − f), and correlations are the same.
+            states[:, here] = (latent[:, :, None] < cut[here].astype(np.float32)).sum(2)
+            start, before = here.stop, latent
         return people.table(haplotypes_from(states, ploidy=units.ploidy), phased=units.ploidy == 1)

@@ -59,7 +59,7 @@ def mu_of(epsilon: float, delta: float) -> float:
         return low
     found = float(brentq(lambda mu: delta_of(epsilon, mu) - delta, low, high, xtol=1e-14 * high, rtol=1e-14))
     # The root may lie on the wrong side of the promise by its tolerance.
-    return found * (1 - 1e-12)
+    return found * (1 - 1e-9)
 
 
 def epsilon_of(mu: float, delta: float) -> float:

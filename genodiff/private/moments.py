@@ -8,21 +8,26 @@ the same in both. Rows are haplotypes (ploidy 1, two per person) or dosages (plo
 
     Δ = 2 √p.
 
-*Products.* Rows less the frequencies that were just released, cut into blocks of w consecutive sites; the part of a row
-in a block, y, is scaled down to |y|² ≤ R² = ploidy · w c² (c = ½: the most that a centred row measures on average,
-whatever the frequencies). A person adds to a block Σ y yᵀ over their rows, a positive semi-definite matrix A with
-|A|_F ≤ 2 w c². Since ⟨A, A′⟩ ≥ 0 for two of these, |A − A′|²_F ≤ |A|² + |A′|², and over all blocks
+*Products.* Rows less the frequencies that were just released, cut into blocks of w consecutive sites; the part y of a
+row in a block is scaled down to |y|² ≤ ploidy · w c². Released are Σ yₖ yₖᵀ of every block and Σ yₖ yₖ₊₁ᵀ of every two
+neighbours. With one row for a person, and aₖ = yₖ·zₖ, the inner product of the contributions of two people is
 
-    Δ² = 8 c⁴ Σ w².
+    ⟨A, B⟩ = Σ aₖ² + Σ aₖ aₖ₊₁ ≥ 0,        |A|² ≤ (2 c² · w)² for each block and each pair of neighbours,
 
-The noise of a symmetric matrix has the standard deviation σ on the diagonal and σ/√2 beside it, which is isotropic in
-the Frobenius norm. The blocks depend on the order of the sites alone.
+the first since the matrix with 1 on the diagonal and ½ beside it is positive definite; sums of two rows keep both, with
+half the c² · w each. So |A − B|² ≤ |A|² + |B|², and over all blocks, with wₖ for their widths,
+
+    Δ² = 8 c⁴ (Σ wₖ² + Σ wₖ wₖ₊₁).
+
+Noise has the standard deviation σ, but σ/√2 beside the diagonal of the symmetric matrices, whose entries there count
+twice in |A|². The blocks depend on the order of the sites alone.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,14 +59,16 @@ class Moments:
     Attributes:
         counts: ALT alleles of all people, (sites,); neither whole nor within bounds.
         count_sigma: standard deviation of their noise.
-        products: Σ y yᵀ of every block, (w, w) each, symmetric.
-        product_sigma: standard deviation of the noise on their diagonals, √2 times that beside it.
+        within: Σ yₖ yₖᵀ of every block, (wₖ, wₖ), symmetric.
+        between: Σ yₖ yₖ₊₁ᵀ of every two neighbours, (wₖ, wₖ₊₁).
+        product_sigma: standard deviation of the noise of both, √2 less beside the diagonal of ``within``.
         alleles: how many there are, 2 per person.
     """
 
     counts: NDArray[np.float64]
     count_sigma: float
-    products: tuple[NDArray[np.float64], ...]
+    within: tuple[NDArray[np.float64], ...]
+    between: tuple[NDArray[np.float64], ...]
     product_sigma: float
     alleles: int
 
@@ -70,13 +77,18 @@ class Moments:
         """Frequencies of ALT, (sites,), in [0, 1]: see :func:`frequencies_from`."""
         return frequencies_from(self.counts, sigma=self.count_sigma, alleles=self.alleles)
 
-    def covariance(self) -> tuple[NDArray[np.float64], ...]:
-        """Covariances per allele and block, positive semi-definite: Σ y yᵀ over the alleles, :func:`denoised`.
+    def covariance(self, first: int) -> NDArray[np.float64]:
+        """Covariance of alleles in block ``first`` and the next, if there is one: positive semi-definite, denoised.
 
         Two alleles of a dosage add up: Cov(d, d′) = 2 Cov(x, x′) in Hardy–Weinberg proportions.
         """
-        spread = self.product_sigma / math.sqrt(2) / self.alleles
-        return tuple(denoised(product / self.alleles, spread) for product in self.products)
+        matrix = self.within[first]
+        if first < len(self.between):
+            beside = self.between[first]
+            matrix = np.block([[matrix, beside], [beside.T, self.within[first + 1]]])
+        # Beside the diagonal half of the entries, or all, have noise of σ/√2.
+        variance = 0.75 if first < len(self.between) else 0.5
+        return denoised(matrix / self.alleles, self.product_sigma * math.sqrt(variance) / self.alleles)
 
 
 def block_slices(sites: int, width: int) -> list[slice]:
@@ -90,8 +102,9 @@ def count_sensitivity(sites: int) -> float:
 
 
 def product_sensitivity(blocks: list[slice], clip: float) -> float:
-    """Δ of :func:`block_products` in the Frobenius norm over all blocks: c² √(8 Σ w²)."""
-    return clip**2 * math.sqrt(8 * sum((block.stop - block.start) ** 2 for block in blocks))
+    """Δ of :func:`block_products` with symmetric matrices in the Frobenius norm: c² √(8 (Σ wₖ² + Σ wₖ wₖ₊₁))."""
+    widths = [block.stop - block.start for block in blocks]
+    return clip**2 * math.sqrt(8 * (sum(w * w for w in widths) + sum(v * w for v, w in pairwise(widths))))
 
 
 def dosage_sum(states: NDArray[np.int8]) -> NDArray[np.float64]:
@@ -101,8 +114,8 @@ def dosage_sum(states: NDArray[np.int8]) -> NDArray[np.float64]:
 
 def block_products(
     states: NDArray[np.int8], centre: NDArray[np.float64], blocks: list[slice], *, ploidy: int, clip: float
-) -> list[NDArray[np.float64]]:
-    """Σ y yᵀ over the rows, per block, y clipped to the norm c √(ploidy · w).
+) -> tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]:
+    """Σ yₖ yₖᵀ per block and Σ yₖ yₖ₊₁ᵀ per two neighbours over the rows, y clipped to the norm c √(ploidy · w).
 
     Args:
         states: int8 (rows, sites), complete.
@@ -111,17 +124,19 @@ def block_products(
         ploidy: the largest state.
         clip: c > 0.
     """
-    out = []
-    for block in blocks:
-        width = block.stop - block.start
-        radius = clip * math.sqrt(ploidy * width)
-        total = np.zeros((width, width))
-        for start in range(0, len(states), _ROWS):
+    within = [np.zeros((block.stop - block.start,) * 2) for block in blocks]
+    between = [np.zeros((len(one), len(next_))) for one, next_ in pairwise(within)]
+    for start in range(0, len(states), _ROWS):
+        before = None
+        for k, block in enumerate(blocks):
             y = states[start : start + _ROWS, block] - ploidy * centre[block]
+            radius = clip * math.sqrt(ploidy * y.shape[1])
             y *= np.minimum(1, radius / np.maximum(np.linalg.norm(y, axis=1, keepdims=True), radius))
-            total += y.T @ y
-        out.append(total)
-    return out
+            within[k] += y.T @ y
+            if before is not None:
+                between[k - 1] += before.T @ y
+            before = y
+    return within, between
 
 
 def frequencies_from(counts: NDArray[np.float64], *, sigma: float, alleles: int) -> NDArray[np.float64]:
@@ -180,9 +195,15 @@ def release(units: Units, *, mu: float, share: float, width: int, clip: float, n
     product_sigma = product_sensitivity(blocks, clip) / (mu * math.sqrt(1 - share))
     counts = with_noise(dosage_sum(states), count_sigma, noise)
     centre = frequencies_from(counts, sigma=count_sigma, alleles=alleles)
-    exact = block_products(states, centre, blocks, ploidy=units.ploidy, clip=clip)
-    noisy = tuple(_symmetric_noise(matrix, product_sigma, noise) for matrix in exact)
-    return Moments(counts, count_sigma, noisy, product_sigma, alleles)
+    within, between = block_products(states, centre, blocks, ploidy=units.ploidy, clip=clip)
+    return Moments(
+        counts,
+        count_sigma,
+        tuple(_symmetric_noise(matrix, product_sigma, noise) for matrix in within),
+        tuple(with_noise(matrix, product_sigma, noise) for matrix in between),
+        product_sigma,
+        alleles,
+    )
 
 
 def _symmetric_noise(matrix: NDArray[np.float64], sigma: float, noise: Noise) -> NDArray[np.float64]:
