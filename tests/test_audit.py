@@ -124,14 +124,14 @@ def test_the_nearest_background_equals_brute_force(honest: GenotypeModel) -> Non
     backgrounds = honest.engine.backgrounds[0]
     assert isinstance(backgrounds, Backgrounds)
     found = _background_distance(backgrounds, suspects, honest.engine)
-    tile, halo, sites = backgrounds.tile, backgrounds.halo, suspects.states.shape[1]
+    tile, sites = backgrounds.tile, suspects.states.shape[1]
     for i, row in enumerate(suspects.states.numpy().astype(float)):
         each = []
         for k, (means, variance) in enumerate(
             zip(backgrounds.means.numpy(), backgrounds.variance.numpy(), strict=True)
         ):
-            at = np.arange(k * tile - halo, (k + 1) * tile + halo)
-            inside = (at >= 0) & (at < sites)
+            at = np.arange(k * tile, (k + 1) * tile)
+            inside = at < sites
             x = np.where(inside, row[np.clip(at, 0, sites - 1)], 0)
             each.append((((x[:, None] - means) ** 2 / variance[:, None]).sum(axis=0)).min() / len(at))
         assert found[i] == pytest.approx(np.mean(each), rel=1e-4)

@@ -62,7 +62,7 @@ class ModelConfig:
     rare: float = 0.01
     lowest_noise: float = 0.03
     drowned: float = 0.25
-    sampling_steps: int = 20
+    sampling_steps: int = 16
     sampler: SamplerName = "ancestral"
     start_noise: float | None = None
     validation: float = 0.05

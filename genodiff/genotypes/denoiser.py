@@ -34,6 +34,7 @@ FEATURES = 3
 
 
 _CERTAIN = 1e-4
+_ANCESTRY = 0.005
 
 
 def _log_odds(p: Tensor) -> Tensor:
@@ -108,8 +109,9 @@ class AlleleDenoiser(Denoiser):
         with torch.no_grad(), full_precision(x_t):
             channels = [frequency - 0.5, mean - 0.5, own / (4 + own.abs())]
             own_rows: Sequence[Membership | None] = leave_out or [None] * len(self.backgrounds)
+            lean = h + self._ancestry(component)
             implied = [
-                g(h, p.precision, first_site=self.first_site, leave_out=row) / ploidy
+                g(lean, p.precision, first_site=self.first_site, leave_out=row) / ploidy
                 for g, row in zip(self.backgrounds, own_rows, strict=True)
             ]
             channels += [f - 0.5 for f in implied]
@@ -156,6 +158,16 @@ class AlleleDenoiser(Denoiser):
             for g in range(1, ploidy + 1)
         ]
 
+    def _ancestry(self, component: Tensor | None) -> Tensor | float:
+        """What the anchor of a row says about its alleles beside their frequencies, as linear evidence, (B, d).
+
+        Alleles in LD say the same thing many times over, which the share they are given makes up for.
+        """
+        if component is None or self.ploidy == 2:
+            return 0.0
+        prior = self.base.prior
+        return _ANCESTRY * (_log_odds(prior.means) - _log_odds(self.process.mean))[component]
+
     def expectation(self, logits: Tensor) -> Tensor:
         """Expected state, (B, d), in [0, ploidy]."""
         if self.ploidy == 1:
@@ -200,7 +212,8 @@ class AlleleDenoiser(Denoiser):
             p = self.base.posterior(x_t, t, component=component)
             scales: list[Backgrounds] = list(self.backgrounds)  # type: ignore[arg-type]
             widest = max(scales, key=lambda scale: scale.tile)
-            one, every = widest.draw(p.innovation + p.precision * p.mean, p.precision, generator=generator)
+            lean = p.innovation + p.precision * p.mean + self._ancestry(component)
+            one, every = widest.draw(lean, p.precision, generator=generator)
             return _log_odds(one) - _log_odds(every)
 
     def draw(self, x_t: Tensor, t: Tensor, *, generator: torch.Generator | None = None, **condition: Any) -> Tensor:

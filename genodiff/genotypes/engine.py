@@ -231,6 +231,7 @@ class CalibratedDenoiser(Denoiser):
     """
 
     _LARGEST = 2.0
+    _TOGETHER = 2.0
     _STEPS = 3
     _DAMPING = 32.0
     _PART = 128
@@ -272,9 +273,10 @@ class CalibratedDenoiser(Denoiser):
         return self.denoiser.expectation(self.logits(x_t, t, **condition))
 
     def draw(self, x_t: Tensor, t: Tensor, *, generator: torch.Generator | None = None, **condition: Any) -> Tensor:
-        """States drawn from the calibrated posterior, (B, d)."""
+        """States drawn from the calibrated posterior, (B, d), those of one background together once ancestry is plain."""
         logits = self.logits(x_t, t, **condition)
-        logits = logits + self.denoiser.together(x_t, t, component=condition["component"], generator=generator)
+        if float(self.process.noise_ratio(t, rate=_FAST_RATE)) < self._TOGETHER:
+            logits = logits + self.denoiser.together(x_t, t, component=condition["component"], generator=generator)
         return self.denoiser.states(logits, t, generator=generator)
 
 
