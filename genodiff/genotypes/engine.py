@@ -273,7 +273,7 @@ class CalibratedDenoiser(Denoiser):
         return self.denoiser.expectation(self.logits(x_t, t, **condition))
 
     def draw(self, x_t: Tensor, t: Tensor, *, generator: torch.Generator | None = None, **condition: Any) -> Tensor:
-        """States drawn from the calibrated posterior, (B, d); once ancestry is plain, those of a background together."""
+        """States drawn from the calibrated posterior, (B, d); once ancestry is plain, a background at a time."""
         logits = self.logits(x_t, t, **condition)
         if float(self.process.noise_ratio(t, rate=_FAST_RATE)) < self._TOGETHER:
             logits = logits + self.denoiser.together(x_t, t, component=condition["component"], generator=generator)
