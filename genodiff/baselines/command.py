@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from genodiff.baselines import baseline
 from genodiff.genotypes.model import resolve_device
 from genodiff.loading import DataOptions, data_inputs, hash_inputs, load_data
 from genodiff.pipeline import write_people
+from genodiff.private.promise import PrivacyWarning, Private
 from genodiff.provenance import Provenance
 from genodiff.staging import check_vcf_output
 
@@ -67,16 +69,25 @@ def run(
     provenance.device = str(place)
     with provenance.stage("read"):
         loaded = load_data(data, progress=progress)
-        hash_inputs(provenance, data_inputs(data))
-    provenance.record("filters", loaded.filters.to_dict())
+        if not isinstance(method, Private):
+            hash_inputs(provenance, data_inputs(data))
     said = loaded.filters.lines()
+    if isinstance(method, Private):
+        # Neither a hash of the input nor its counts of calls are covered by the guarantee.
+        method.check_sites(loaded.filters)
+        promise = method.guarantee(loaded.train.n_samples)
+        provenance.record("privacy", promise)
+        said += promise
+    else:
+        provenance.record("filters", loaded.filters.to_dict())
     rate = getattr(method, "rate_cm_per_mb", None)
     if rate is not None and loaded.genetic_map is None:
         provenance.record("assumed_cm_per_mb", rate)
         said.append(f"no genetic map: {rate:g} cM per Mb assumed")
     threads = threads or os.cpu_count() or 1
     torch.set_num_threads(threads)
-    with provenance.stage("generate"), threadpool_limits(limits=threads):
+    with provenance.stage("generate"), threadpool_limits(limits=threads), warnings.catch_warnings():
+        warnings.simplefilter("ignore", PrivacyWarning)  # said above
         table = method.generate(
             loaded.train,
             loaded.train.n_samples if n is None else n,

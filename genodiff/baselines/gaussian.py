@@ -26,7 +26,14 @@ from genodiff.baselines.tetrachoric import latent_correlation
 from genodiff.core.bases import ledoit_wolf_intensity
 from genodiff.genotypes.units import Units, haplotypes_from, units_of
 
-__all__ = ["MAX_SITES", "GaussianCopula", "GaussianFit", "ledoit_wolf_shrinkage", "tetrachoric_matrix"]
+__all__ = [
+    "MAX_SITES",
+    "GaussianCopula",
+    "GaussianFit",
+    "latent_precision",
+    "ledoit_wolf_shrinkage",
+    "tetrachoric_matrix",
+]
 
 MAX_SITES = 6_000
 """Sites of the copula: some minutes and 2 GB there."""
@@ -144,7 +151,7 @@ def tetrachoric_matrix(units: Units, *, progress: bool = False) -> NDArray[np.fl
     return out
 
 
-def _precision(matrix: NDArray[np.float32], cut: NDArray[np.float32]) -> NDArray[np.float32]:
+def latent_precision(matrix: NDArray[np.float32], cut: NDArray[np.float32]) -> NDArray[np.float32]:
     """Inverse sampling variance of every latent correlation up to a factor, (sites, sites).
 
     An orthant probability is known with a variance in proportion to p(1 − p) q(1 − q), and changes with ρ by the normal
@@ -209,7 +216,7 @@ class GaussianCopula:
         units = units_of(train)
         cut = _thresholds(units).astype(np.float32)
         matrix = tetrachoric_matrix(units, progress=progress)
-        factors = nearest_correlation(matrix, _precision(matrix, cut), progress=progress)
+        factors = nearest_correlation(matrix, latent_precision(matrix, cut), progress=progress)
         states = _new_states(people, units)
         for part in parts(np.arange(len(states)), states.shape[1]):
             latent = factors.draw(len(part), rng)

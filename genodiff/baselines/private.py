@@ -10,13 +10,15 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtri
 from tqdm import tqdm
 
 from data_prep.errors import InputError
+from data_prep.filters import FilterReport
 from data_prep.maps import GeneticMap
 from data_prep.variants import VariantTable
 from genodiff.baselines import summary_of
+from genodiff.baselines.gaussian import latent_precision
 from genodiff.baselines.nearest import nearest_correlation
 from genodiff.baselines.people import NewPeople
 from genodiff.baselines.tetrachoric import latent_correlation
@@ -24,15 +26,15 @@ from genodiff.genotypes.units import Units, haplotypes_from, units_of
 from genodiff.private.accountant import mu_of
 from genodiff.private.moments import Moments, release
 from genodiff.private.noise import secret, seeded
+from genodiff.private.promise import PrivacyWarning
 
-__all__ = ["DpGaussian", "PrivacyWarning"]
+__all__ = ["DpGaussian"]
+
+_BY_PEOPLE = ("non-diploid", "missing", "monomorphic", "maf")
+"""Filters whose outcome depends on genotypes."""
 
 _RIDGE = 1e-3
 """Part of a latent variable that its neighbours cannot tell: keeps the regression from one block to the next stable."""
-
-
-class PrivacyWarning(UserWarning):
-    """The options are allowed, and the guarantee says little or nothing."""
 
 
 def _complete(table: VariantTable, rng: np.random.Generator) -> Units:
@@ -41,7 +43,7 @@ def _complete(table: VariantTable, rng: np.random.Generator) -> Units:
     if missing:
         raise InputError(
             f"{DpGaussian.name}: {missing:,} calls are missing: impute them from people who are not in the file, or "
-            "leave them out"
+            "leave these sites out"
         )
     units = units_of(table)
     return Units(units.phased_at_random(rng), ploidy=units.ploidy, per_person=units.per_person)
@@ -54,22 +56,6 @@ def _thresholds(frequency: NDArray[np.float64], *, ploidy: int, alleles: int) ->
     return np.asarray(ndtri(at_least))
 
 
-def _precision(
-    matrix: NDArray[np.float32], cut: NDArray[np.float64], *, variance: float, alleles: int
-) -> NDArray[np.float32]:
-    """Inverse variance of every latent correlation, (sites, sites), from noise in the covariance and from sampling.
-
-    A covariance changes with ρ by the normal density φ₂ (Plackett 1954), taken at a ρ no farther than ½ from 0, since
-    it explodes at the extremes. For dosages the first threshold of each site stands for both.
-    """
-    a = cut[:, 0]
-    rho = np.clip(matrix, -0.5, 0.5).astype(np.float64)
-    rest = 1 - np.square(rho)
-    form = (np.square(a)[:, None] + np.square(a)[None, :] - 2 * rho * np.outer(a, a)) / rest
-    spread = ndtr(a) * ndtr(-a)
-    return np.asarray(np.exp(-form) / rest / (variance + np.outer(spread, spread) / alleles), dtype=np.float32)
-
-
 def _correlation(
     moments: Moments, k: int, frequency: NDArray[np.float64], cut: NDArray[np.float64]
 ) -> NDArray[np.float64]:
@@ -79,9 +65,7 @@ def _correlation(
     product = ploidy * covariance[i, j] + ploidy**2 * frequency[i] * frequency[j]
     matrix = np.eye(len(covariance), dtype=np.float32)
     matrix[i, j] = matrix[j, i] = latent_correlation(product, cut[i], cut[j], count=moments.alleles / ploidy)
-    variance = (moments.product_sigma / moments.alleles) ** 2
-    weights = _precision(matrix, cut, variance=variance, alleles=moments.alleles)
-    loadings = nearest_correlation(matrix, weights).loadings.astype(np.float64)
+    loadings = nearest_correlation(matrix, latent_precision(matrix, cut.astype(np.float32))).loadings.astype(np.float64)
     out = loadings @ loadings.T
     np.fill_diagonal(out, 1)
     return np.asarray(out)
@@ -152,8 +136,8 @@ class DpGaussian:
 
     epsilon: float = field(default=8.0, metadata={"help": "ε of the guarantee, positive; inf for no noise."})
     delta: float = field(default=1e-5, metadata={"help": "δ of the guarantee; must lie well below 1 / people."})
-    share: float = field(default=0.5, metadata={"help": "Part of the budget (of μ²) for frequencies."})
-    block_sites: int = field(default=16, metadata={"help": "Sites of a block; linkage is learned as far as the next."})
+    share: float = field(default=0.3, metadata={"help": "Part of the budget (of μ²) for frequencies."})
+    block_sites: int = field(default=32, metadata={"help": "Sites of a block; linkage is learned as far as the next."})
     clip: float = field(
         default=0.5, metadata={"help": "Largest root mean square of a centred row in a block; less is less noise."}
     )
@@ -179,6 +163,21 @@ class DpGaussian:
     def mu(self) -> float:
         """Gaussian differential privacy of everything together (:mod:`genodiff.private.accountant`)."""
         return mu_of(self.epsilon, self.delta)
+
+    def check_sites(self, filters: FilterReport) -> None:
+        """Refuses sites that were chosen by looking at these people, unless they are public all the same.
+
+        Raises:
+            InputError: a filter on genotypes removed sites.
+        """
+        chosen = {reason: filters.removed[reason] for reason in _BY_PEOPLE if filters.removed.get(reason)}
+        if chosen and not self.public_sites:
+            what = ", ".join(f"{count:,} by {reason}" for reason, count in chosen.items())
+            raise InputError(
+                f"{filters.source}: {self.name} removed sites by looking at these people ({what}), which its guarantee "
+                "does not cover: give a file of sites from a public list with --maf 0, or say --public-sites if the "
+                "remaining list is public"
+            )
 
     def concerns(self, people: int) -> list[str]:
         """Why the guarantee says little or nothing for this many people, in lines of text; often none."""
@@ -227,7 +226,8 @@ class DpGaussian:
         people = NewPeople.draw(train, n, rng)
         for line in self.concerns(train.n_samples):
             warnings.warn(line, PrivacyWarning, stacklevel=2)
-        units = _complete(train, rng)
+        # Of its own: one person without phase must not change which people are drawn from the moments.
+        units = _complete(train, np.random.default_rng([seed, 1]))
         moments = self.moments(units)
         frequency = moments.frequency
         cut = _thresholds(frequency, ploidy=units.ploidy, alleles=moments.alleles)
