@@ -170,7 +170,7 @@ class GenotypeModel:
             fitted, held = self._validation_people(units.n_people, seed=seed)
             found = self._backgrounds(units, units.rows_of(fitted), anchors, seed=seed)
             self._engine = self._assemble(units, anchors, bounds, [b for b, _ in found]).to(place)
-        kept = self._rare(everything, rare, ties, anchors, frequency, seed=seed) if rare.any() else None
+        kept = self._rare(everything, rare, ties, anchors, frequency, held=held, seed=seed) if rare.any() else None
         self._meta = _Meta(
             sites=table.sites,
             header=table.header,
@@ -251,10 +251,13 @@ class GenotypeModel:
         anchors: Anchors,
         frequency: NDArray[np.float64],
         *,
+        held: NDArray[np.intp],
         seed: int,
     ) -> Rare:
         """Carriers of rare alleles among all rows, those people included that training is stopped by."""
         where = self._background_scale
+        fresh = np.zeros(len(everything.states), dtype=bool)
+        fresh[everything.rows_of(held)] = True
         return fit_rare(
             everything.phased_at_random(np.random.default_rng(seed)),
             rare=rare,
@@ -266,6 +269,7 @@ class GenotypeModel:
             anchor=anchors.assignment,
             anchors=anchors.n,
             per_person=everything.per_person,
+            fresh=fresh,
         )
 
     @property

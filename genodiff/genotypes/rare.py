@@ -3,10 +3,11 @@
 An allele that few people carry arose recently on one haplotype and is still surrounded by it. Common sites are drawn by
 the diffusion; a rare site j is then drawn given the background b and the anchor a of the complete haplotype, with
 
-    p(j | b, a) = s_j (c_jb + α q_ja) / (n_b + α),        q_ja = g_j (c_ja + β f_j) / (n_a + β),
+    p(j | b, a) = (c_jb + α q_ja) / (n_b + α),        q_ja = g_j (c_ja + β f_j) / (n_a + β),
 
 c the carriers and n the rows learned from on a background or anchor, f_j the frequency of the minor allele. α and β are
-the strengths of shrinkage under which carriers left out one at a time are likeliest; g_j and s_j keep f_j.
+the strengths of shrinkage under which rows left out one at a time are likeliest, for α the rows backgrounds were not
+made of. The factor g_j and a factor on the odds of p keep f_j.
 
 Alleles of one branch of the genealogy have nested carriers. Every rare site follows at most one relative within reach,
 the site of more carriers that it shares most with: given the relative's allele its own is drawn so that it lies inside
@@ -40,8 +41,10 @@ LEAST_PEOPLE = 2
 _LEAST_ROWS = 3
 _REACH = 500
 _CONTAINED = 0.5
-_ROWS_CALIBRATED = 400
+_ROWS_CALIBRATED = 100
 _STRENGTHS = np.geomspace(0.03, 300, 41)
+_LARGEST_TILT = 1e-6, 1e6
+_ROUNDS = 12
 _CHUNK = 1000
 
 
@@ -58,7 +61,7 @@ class Rare:
         order: the order in which sites are drawn, every one after its relative, (r,).
         relative: place among the rare sites of the one it follows, or −1, (r,).
         inside: share of its carriers that carry the relative's allele, (r,).
-        scale: s, what keeps the frequency, (r,).
+        scale: factor on the odds of p that keeps the frequency among the rows learned from, (r,).
         on_background: carriers by background, columns (site, background, carriers), ascending by site, int64 (3, ·).
         on_anchor: carriers by anchor likewise.
         backgrounds: rows on every background, n_b, (tiles, M).
@@ -109,7 +112,7 @@ class Rare:
         large = n >= _LEAST_ROWS
         carriers = np.where(large, self._dense(self.on_background, site, len(n)), 0.0)
         p = (carriers[background] + alpha * q) / (np.where(large, n, 0)[background] + alpha)
-        return np.minimum(p * self.scale[site], 1.0)
+        return tilted(p, float(self.scale[site]))
 
     def draw(
         self, paths: NDArray[np.integer], anchor: NDArray[np.integer], *, rng: np.random.Generator
@@ -132,11 +135,11 @@ class Rare:
             p = self.given_background(j, background, anchor)
             if self.shared[j]:
                 aim = self.given_anchor(j)[anchor].mean()
-                hold[j] = (aim / max(p.mean(), 1e-300)) ** (rows / (rows + _ROWS_CALIBRATED))
-                p = np.minimum(p * hold[j], 1.0)
+                hold[j] = tilt(p, aim) ** (rows / (rows + _ROWS_CALIBRATED))
+                p = tilted(p, hold[j])
             k = int(self.relative[j])
             if k >= 0:
-                above = np.minimum(self.given_background(k, background, anchor) * hold[k], 1.0)
+                above = tilted(self.given_background(k, background, anchor), hold[k])
                 p = follow(p, above, out[:, k], inside=float(self.inside[j]))
             out[:, j] = rng.random(rows) < p
         return np.where(self.mirrored, 1 - out, out).astype(np.int8)
@@ -146,6 +149,20 @@ class Rare:
         out = np.zeros(length)
         out[counts[1, lo:hi]] = counts[2, lo:hi]
         return out
+
+
+def tilted(p: NDArray[np.float64], factor: float) -> NDArray[np.float64]:
+    """Probabilities whose odds are multiplied, (n,)."""
+    return factor * p / (1 - p + factor * p)
+
+
+def tilt(p: NDArray[np.float64], aim: float) -> float:
+    """The factor on the odds of probabilities that gives them a mean, in (0, 1); within 10⁻⁶ and 10⁶."""
+    lo, hi = _LARGEST_TILT
+    factor = 1.0
+    for _ in range(_ROUNDS):
+        factor = float(np.clip(factor * aim / max(tilted(p, factor).mean(), 1e-300), lo, hi))
+    return factor
 
 
 def follow(
@@ -182,6 +199,7 @@ def fit_rare(
     anchor: NDArray[np.integer],
     anchors: int,
     per_person: int,
+    fresh: NDArray[np.bool_],
 ) -> Rare:
     """Counts the carriers of rare alleles on backgrounds and anchors.
 
@@ -196,6 +214,7 @@ def fit_rare(
         anchor: anchor of every row, (rows,).
         anchors: number of anchors A.
         per_person: rows per person.
+        fresh: rows that backgrounds were not made of, (rows,); only they tell how far backgrounds are to be trusted.
     """
     sites = np.flatnonzero(rare)
     mirrored = frequency[sites] > 0.5
@@ -233,7 +252,9 @@ def fit_rare(
     others = _at(on_anchor, site[some], anchor[row[some]], anchors) - 1
     q = (others + beta * f[site[some]]) / (of_anchor[anchor[row[some]]] - 1 + beta)
     key = home[site[some]] * backgrounds + background[some]
-    alpha = strength(site[some], key, sizes.ravel(), prior=q)
+    alpha = strength(
+        site[some], key, sizes.ravel(), prior=q, partitions=tiles, judged=fresh[row[some]], share=float(fresh.mean())
+    )
     found = Rare(
         sites=sites,
         mirrored=mirrored,
@@ -251,12 +272,19 @@ def fit_rare(
         strengths=np.array([alpha, beta]),
     )
     for j in np.flatnonzero(shared).tolist():
-        found.scale[j] = f[j] / found.given_background(j, paths[:, home[j]], anchor).mean()
+        found.scale[j] = tilt(found.given_background(j, paths[:, home[j]], anchor), float(f[j]))
     return found
 
 
 def strength(
-    site: NDArray[np.integer], group: NDArray[np.integer], sizes: NDArray[np.integer], *, prior: NDArray[np.float64]
+    site: NDArray[np.integer],
+    group: NDArray[np.integer],
+    sizes: NDArray[np.integer],
+    *,
+    prior: NDArray[np.float64],
+    partitions: int = 1,
+    judged: NDArray[np.bool_] | None = None,
+    share: float = 1.0,
 ) -> float:
     """Strength of shrinkage, in rows, under which every row is likeliest given all others.
 
@@ -268,12 +296,14 @@ def strength(
         group: group of every carrier.
         sizes: rows of every group.
         prior: q at every carrier, without the carrier itself.
+        partitions: into how many sets of groups the rows are divided, of which a site has one.
+        judged: carriers whose likelihood counts, all if ``None``. Where none does, the strength is one row.
+        share: of such rows among all.
     """
-    if len(site) == 0:
+    judged = np.ones(len(site), dtype=bool) if judged is None else judged
+    if not judged.any():
         return 1.0
-    pairs, where, c = np.unique(
-        np.stack([site, group]), axis=1, return_inverse=True, return_counts=True
-    )  # fmt: skip
+    pairs, where, c = np.unique(np.stack([site, group]), axis=1, return_inverse=True, return_counts=True)
     where = where.ravel()
     q = np.bincount(where, prior) / c
     n = sizes[pairs[1]]
@@ -281,11 +311,11 @@ def strength(
     usual = (np.bincount(per_site, prior) / np.bincount(per_site)).sum()
     best, most = 1.0, -np.inf
     for alpha in _STRENGTHS:
-        carrying = np.log(np.maximum((c[where] - 1 + alpha * prior) / (n[where] - 1 + alpha), 1e-12)).sum()
+        carrying = np.log(np.maximum((c[where] - 1 + alpha * prior) / (n[where] - 1 + alpha), 1e-12))[judged].sum()
         beside = (n - c) * np.log1p(-np.minimum((c + alpha * q) / (n - 1 + alpha), 1 - 1e-6))
-        elsewhere = -usual * (sizes * alpha / np.maximum(sizes - 1 + alpha, alpha)).sum()
+        elsewhere = -usual / partitions * (sizes * alpha / np.maximum(sizes - 1 + alpha, alpha)).sum()
         counted = (n * alpha * q / (n - 1 + alpha)).sum()
-        total = carrying + beside.sum() + elsewhere + counted
+        total = carrying + share * (beside.sum() + elsewhere + counted)
         if total > most:
             best, most = float(alpha), float(total)
     return best
@@ -317,14 +347,14 @@ def relatives(
     relative, inside = np.full(r, -1, dtype=np.int64), np.ones(r)
     for lo, hi in _chunks(r):
         first, last = np.searchsorted(sites, (sites[lo] - _REACH, sites[hi - 1] + _REACH + 1))
-        both = (carried[:, lo:hi].T @ carried[:, first:last]).tocoo()
-        known = (of_people[:, lo:hi].T @ of_people[:, first:last]).tocsr()
-        a, b, common = both.coords[0] + lo, both.coords[1] + first, both.data
-        fits = (rank[b] < rank[a]) & shared[a] & shared[b] & (common >= _CONTAINED * count[a])
-        fits &= np.abs(sites[a] - sites[b]) <= _REACH
-        a, b, common = a[fits], b[fits], common[fits]
-        enough = np.asarray(known[a - lo, b - first]).ravel() >= LEAST_PEOPLE
-        a, b, common = a[enough], b[enough], common[enough]
+        both = (carried[:, lo:hi].T @ carried[:, first:last]).tocsr()
+        known = (of_people[:, lo:hi].T @ of_people[:, first:last]).multiply(both > 0).tocsr()
+        both.sort_indices()
+        known.sort_indices()
+        a, b = (c + start for c, start in zip(both.tocoo().coords, (lo, first), strict=True))
+        fits = (rank[b] < rank[a]) & shared[a] & shared[b] & (np.abs(sites[a] - sites[b]) <= _REACH)
+        fits &= (both.data >= _CONTAINED * count[a]) & (known.data >= LEAST_PEOPLE)
+        a, b, common = a[fits], b[fits], both.data[fits]
         likeness = common**2 / (count[a] * count[b])
         chosen = np.lexsort((np.abs(sites[a] - sites[b]), -likeness, a))
         a, at = np.unique(a[chosen], return_index=True)
