@@ -81,7 +81,7 @@ def test_the_table_is_complete_and_labelled_at_tiny_and_huge_noise(change: Any, 
         assert found.haplotypes.shape == (25, sites, 2)
         assert set(np.unique(found.haplotypes)) <= {0, 1}
         assert found.sites.equals(table.sites)
-        assert sorted(np.unique(found.labels)) == ["A", "B"]
+        assert set(found.samples["label"]) == {"A", "B"}
 
 
 def test_the_budget_is_spent_and_not_passed() -> None:
@@ -157,7 +157,7 @@ def test_an_unphased_call_changes_nothing_but_itself() -> None:
     phased = np.ones(table.haplotypes.shape[:2], dtype=bool)
     het = np.argwhere(table.haplotypes[:, :, 0] != table.haplotypes[:, :, 1])[0]
     phased[tuple(het)] = False
-    options = {"epsilon": 1e-3, "noise_seed": 1, "seed": 3}
+    options: dict[str, Any] = {"epsilon": 1e-3, "noise_seed": 1, "seed": 3}
     one, two = (made(t, 40, **options) for t in (table, table_of(np.array(table.haplotypes), phased=phased)))
     assert np.mean(one.haplotypes == two.haplotypes) > 0.999
 
