@@ -230,7 +230,7 @@ class CalibratedDenoiser(Denoiser):
         means: mean states of the anchors, (K, d).
     """
 
-    _LARGEST = 2.0
+    _LARGEST = 4.0
     _TOGETHER = 2.0
     _STEPS = 3
     _DAMPING = 32.0
