@@ -175,7 +175,7 @@ def cost(output: Path, cells: Path, seed: int) -> None:
         kept = cells / f"{people}x{sites}.json"
         if not kept.exists():
             vcf = kept.with_suffix(".vcf.gz")
-            table = simulate_coalescent(people, length_bp=1000 * sites, seed=seed)
+            table = simulate_coalescent(people, length_bp=1300 * sites, seed=seed)
             write_vcf(common_sites(table, sites), vcf)
             del table
             command = [sys.executable, __file__, "measure", str(vcf)]
@@ -272,7 +272,7 @@ def panel(output: Path, people: int, sites: int, length_bp: int, choice: str, se
     output.mkdir(parents=True, exist_ok=True)
     vcf = output / "panel.vcf.gz"
     if not vcf.exists():
-        # A fifth more are held out.
+        # A fifth more are simulated, to be held out.
         table = simulate_coalescent(people + people // 5, length_bp=length_bp, seed=seed)
         write_vcf(common_sites(table, sites, spread=True), vcf)
     out = output / "synthesized"
@@ -284,9 +284,9 @@ def panel(output: Path, people: int, sites: int, length_bp: int, choice: str, se
     from data_prep.splits import split_people
 
     table, _ = read_variants(vcf)
-    split = split_people(table, holdout=share, seed=seed)
-    synthetic, _ = read_variants(out / "synthetic.vcf.gz")
-    tables = [t.select(variants=_shared(t, synthetic)) for t in (split.train, split.holdout)]
+    parts = split_people(table, holdout=share, seed=seed)
+    synthetic, _ = read_variants(out / "synthetic.vcf.gz", maf=None)
+    tables = [table.select(variants=_shared(table, synthetic), samples=people_of) for people_of in parts]
     model = GenotypeModel.load(out / "model", device="cpu")
     print(by_window(synthetic, *tables))
     print(seam_table(seams(model, synthetic, *tables)))
@@ -354,13 +354,15 @@ def seams(
         reach: largest distance of a pair, in drawn sites.
 
     Returns:
-        a row per kind of border: ``pairs`` that straddle one, and the ratio of mean r² of synthetic people over that of
+        a row per kind of border there is: ``pairs`` that straddle one, and the ratio of mean r² of synthetic people over that of
         ``train`` (``across``, ``elsewhere``), and of ``holdout`` over ``train`` likewise, the floor.
     """
     r2, pairs = _r2((synthetic, holdout, train), np.asarray(model.meta.ties.drawn), reach)
     lag = pairs[:, 1] - pairs[:, 0]
     rows = []
     for kind, borders in borders_of(model).items():
+        if not len(borders):
+            continue
         straddles = np.searchsorted(borders, pairs[:, 0], side="right") < np.searchsorted(
             borders, pairs[:, 1], side="right"
         )
