@@ -354,8 +354,8 @@ def seams(
         reach: largest distance of a pair, in drawn sites.
 
     Returns:
-        a row per kind of border there is: ``pairs`` that straddle one, and the ratio of mean r² of synthetic people over that of
-        ``train`` (``across``, ``elsewhere``), and of ``holdout`` over ``train`` likewise, the floor.
+        a row per kind of border there is: ``pairs`` that straddle one, the ratio of mean r² of synthetic people over
+        that of ``train`` (``across``, ``elsewhere``), and of ``holdout`` over ``train`` likewise, the floor.
     """
     r2, pairs = _r2((synthetic, holdout, train), np.asarray(model.meta.ties.drawn), reach)
     lag = pairs[:, 1] - pairs[:, 0]
