@@ -8,7 +8,7 @@ on the others, and four tables are written:
 
 * ``levels``: cross-entropy of held-out alleles given their noisy haplotype, per noise-to-signal ratio ρ: the Gaussian
   base, every scale of backgrounds alone, the model, and, for comparison, the exact posterior of a Li–Stephens model
-  whose states are all haplotypes learned from.
+  whose states are all haplotypes learned from (64 rows, and the model on those).
 * ``calibration``: expected over true number of minor alleles, by frequency, of the model on true noisy haplotypes.
 * ``restart``: held-out haplotypes brought to ρ and sampled back from there. An exact model would leave every figure at
   that of real haplotypes; the first ρ at which it does not is where the model errs.
@@ -145,7 +145,11 @@ def levels(study: Study, *, mosaic_rows: int = 64) -> Iterator[tuple[pd.Series, 
         entropy = {
             k: 1000 * float(F.binary_cross_entropy_with_logits(v, x_0[: len(v)])) for k, v in sorted(found.items())
         }
-        both = (found["model"][: len(found["li_stephens"])] + found["li_stephens"]) / 2
+        there = found["model"][: len(found["li_stephens"])]
+        entropy["model_on_rows_of_li_stephens"] = 1000 * float(
+            F.binary_cross_entropy_with_logits(there, x_0[: len(there)])
+        )
+        both = (there + found["li_stephens"]) / 2
         entropy["model_and_li_stephens"] = 1000 * float(F.binary_cross_entropy_with_logits(both, x_0[: len(both)]))
         expected = torch.sigmoid(found["model"])
         minor = [torch.where(flipped, 1 - v, v) for v in (expected, x_0)]
