@@ -242,7 +242,7 @@ def judge_order(position: NDArray[np.int64], *, last: int, tally: Tally) -> NDAr
 
 
 def filter_table(
-    table: VariantTable, *, maf: float = 0.0, max_missing: float = 0.1
+    table: VariantTable, *, maf: float | None = 0.0, max_missing: float = 0.1
 ) -> tuple[VariantTable, FilterReport]:
     """The same filters on a table in memory: missingness, monomorphism, MAF and duplicate positions.
 
@@ -250,7 +250,7 @@ def filter_table(
 
     Args:
         table: any table; several contigs are allowed.
-        maf: smallest minor-allele frequency kept, in [0, 0.5].
+        maf: smallest minor-allele frequency kept, in [0, 0.5]; ``None`` keeps monomorphic sites too.
         max_missing: largest share of people without a complete call, in [0, 1].
 
     Returns:
@@ -274,4 +274,4 @@ def filter_table(
     tally.kept = kept.n_variants
     tally.missing_calls = int((kept.haplotypes < 0).any(axis=2).sum())
     tally.unphased_het_calls = int(kept.unphased_het.sum())
-    return kept, tally.report(n_samples=table.n_samples, source="", maf=maf, max_missing=max_missing)
+    return kept, tally.report(n_samples=table.n_samples, source="", maf=maf or 0.0, max_missing=max_missing)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from data_prep.errors import InputError
 from data_prep.filters import FilterReport
 from data_prep.readers import read_variants
 from data_prep.variants import VariantTable
@@ -19,6 +20,8 @@ __all__ = ["inspect", "removals"]
 def inspect(path: Path, *, region: str | None = None, progress: bool = False) -> list[tuple[str, str]]:
     """``genodiff inspect``: what a VCF or a model folder holds, as pairs of name and value."""
     if path.is_dir():
+        if not (path / "model.json").is_file() and (path / "model" / "model.json").is_file():
+            raise InputError(f"{path} is the output of synthesize: give {path / 'model'}")
         from genodiff.genotypes.model import GenotypeModel
 
         facts = GenotypeModel.load(path, device="cpu").describe()

@@ -32,7 +32,8 @@ class DataOptions:
         panel_parent: the column of what labels lie within, if not the usual one.
         region: ``contig`` or ``contig:from-to`` (bp, 1-based, inclusive).
         genetic_map: file of the genetic map.
-        maf: least minor-allele frequency among the people learned from; 0 keeps every polymorphic site.
+        maf: least minor-allele frequency among the people learned from; 0 keeps every polymorphic site,
+            ``None`` monomorphic ones too.
         max_missing: largest share of people without a call.
         holdout: share of people held out, 0 for none.
         holdout_samples: file with the names of the people held out, instead of a share.
@@ -45,7 +46,7 @@ class DataOptions:
     panel_parent: str | None = None
     region: str | None = None
     genetic_map: Path | None = None
-    maf: float = 0.01
+    maf: float | None = 0.01
     max_missing: float = 0.1
     holdout: float = 0.25
     holdout_samples: Path | None = None
@@ -84,7 +85,7 @@ def load_data(options: DataOptions, *, progress: bool) -> Data:
     everybody, coarse = read_variants(
         options.path,
         region=options.region,
-        maf=options.maf * learned * (1 - options.max_missing),
+        maf=None if options.maf is None else options.maf * learned * (1 - options.max_missing),
         max_missing=options.max_missing,
         progress=progress,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,9 @@ def run(
     except RuntimeError as error:
         raise InputError(f"--device {device}: expected auto, cpu, cuda or mps") from error
     check_vcf_output(output, force=force)
+    if isinstance(method, Private) and data.maf == 0:
+        # Whether a site varies among these people is theirs to keep: a public list has sites that do not.
+        data = replace(data, maf=None)
     provenance = Provenance(seed=data.seed, configuration={"data": data, "baseline": name, "options": method, "n": n})
     provenance.device = str(place)
     with provenance.stage("read"):

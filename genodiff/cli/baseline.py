@@ -100,5 +100,6 @@ def _baseline_command(name: str) -> click.Command:
     about = (
         f"{method.summary}\n\nBeside the VCF s.vcf.gz lie s.panel.tsv (if there are labels) and s.provenance.json.\n\n"
         f"\b\nExample:\n  genodiff baseline {name} chr22.vcf.gz -o s.vcf.gz --panel panel.tsv"
+        + (" --maf 0" if name.startswith("dp-") else "")
     )
     return click.command(name, help=about, short_help=method.summary)(command)

@@ -124,7 +124,7 @@ def sample(model: Path, output: Path, n: int | None, labels: dict[str, int] | No
       genodiff sample model/ -n 5000 -o synthetic.vcf.gz
       genodiff sample model/ --labels EUR=3000,AFR=2000 -o synthetic.vcf.gz --seed 7
       genodiff sample model/ --labels EUR=1000,AFR=0.8+EUR=0.2:500 --map chr22.gmap.gz -o synthetic.vcf.gz
-      genodiff sample model/ -o synthetic.vcf.gz --privacy strict --against chr22.vcf.gz
+      genodiff sample model/ -o synthetic.vcf.gz --privacy strict --against train.vcf.gz
     """
     one_of(n, labels)
     if (o["privacy"] == "strict") != (o["against"] is not None):

@@ -16,8 +16,9 @@ __all__ = ["reproduce"]
 
 @click.group(cls=Commands)
 def reproduce() -> None:
-    """Run the experiments of the GOU paper again (tables beside the printed ones, figures, claims), and judge
-    published artificial genomes beside ours.
+    """Repeat published experiments, and judge published genomes.
+
+    The tables, figures and claims of the GOU paper beside what is found here; artificial genomes of others beside ours.
 
     \b
     Examples:

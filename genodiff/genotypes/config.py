@@ -30,7 +30,7 @@ class ModelConfig:
         shrink: how sample covariances are shrunk: every lag between sites by itself, or all alike (Ledoit–Wolf).
         block_sites: smallest and largest number of sites in an LD block of the basis.
         scales: tile and halo in sites of the haplotype backgrounds, one pair per scale.
-        backgrounds: most backgrounds per tile; with few rows there are fewer, one for every 6 rows.
+        backgrounds: most backgrounds per tile; with few rows there are fewer, one for every 12 rows.
         rare: minor-allele frequency below which a site is not diffused but drawn given the backgrounds of the common
             sites, :mod:`genodiff.genotypes.rare`; 0 diffuses all. Models of dosages always do.
         lowest_noise: noise-to-signal ratio ρ (allele units squared) at which alleles are read off.

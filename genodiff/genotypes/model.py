@@ -36,7 +36,7 @@ __all__ = ["MIN_PEOPLE", "GenotypeModel", "resolve_device"]
 MIN_PEOPLE = 20
 """Fewest people a model is learned from."""
 
-_ROWS_PER_BACKGROUND = 6
+_ROWS_PER_BACKGROUND = 12
 _SAMPLE_STATES = 1 << 21
 _SAMPLE_ROWS = 512
 _PATH_ROWS = 256

@@ -162,6 +162,8 @@ def _alleles(path: Path) -> dict[str, NDArray[np.int8]]:
     require_file(path, what="artificial genomes (.npz)")
     try:
         # Of a damaged archive numpy leaves the file open.
+        if path.is_file() and not zipfile.is_zipfile(path):
+            raise InputError(f"{path} is no .npz: give one with the arrays {', '.join(KEYS)}")
         with path.open("rb") as handle:
             file = np.load(handle, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
