@@ -112,7 +112,7 @@ def load_data(options: DataOptions, *, progress: bool) -> Data:
         missing_calls=fine.missing_calls,
         unphased_het_calls=fine.unphased_het_calls,
         n_samples=train.n_samples,
-        maf=options.maf,
+        maf=options.maf or 0.0,
     )
     filters.require_sites()
     if len(held):

@@ -232,8 +232,8 @@ def sample(
     train = None if options.against is None else read_learned(options.against, loaded.meta.sites, progress=progress)
     if train is not None and train.n_samples != loaded.meta.n_people:
         raise InputError(
-            f"{options.against} has {train.n_samples:,} people, {model} was learned from {loaded.meta.n_people:,}: give "
-            "the people it was learned from and nobody else"
+            f"{options.against} has {train.n_samples:,} people, {model} was learned from {loaded.meta.n_people:,}: "
+            "give the people it was learned from and nobody else"
         )
     contig = str(loaded.meta.sites["contig"].iloc[0])
     genetic_map = None if options.genetic_map is None else read_map(options.genetic_map, contig)

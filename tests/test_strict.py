@@ -198,6 +198,12 @@ def test_sample_strictly_against_the_people_learned_from(fitted: Path, tmp_path:
     assert not Guard.of(train, phased=True).exceeded(table).any()
 
 
+def test_other_people_than_those_learned_from_are_refused(fitted: Path, tmp_path: Path) -> None:
+    path = People(n=People().n - 5).write(tmp_path)
+    strict = ("--privacy", "strict", "--against", path, "-n", "5", *QUIETLY)
+    refused(tmp_path, "sample", fitted, "-o", tmp_path / "s.vcf", *strict, words=(path, "was learned from"))
+
+
 def test_synthesize_strictly_says_what_it_did_and_what_it_cost(
     tmp_path: Path, tiny: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -162,8 +162,6 @@ def _alleles(path: Path) -> dict[str, NDArray[np.int8]]:
     require_file(path, what="artificial genomes (.npz)")
     try:
         # Of a damaged archive numpy leaves the file open.
-        if path.is_file() and not zipfile.is_zipfile(path):
-            raise InputError(f"{path} is no .npz: give one with the arrays {', '.join(KEYS)}")
         with path.open("rb") as handle:
             file = np.load(handle, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
@@ -173,7 +171,8 @@ def _alleles(path: Path) -> dict[str, NDArray[np.int8]]:
                 raise InputError(f"{path} has no array {absent[0]!r}: give an .npz with the arrays {', '.join(KEYS)}")
             arrays = {key: file[key] for key in KEYS}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is no .npz that can be read ({error}): copy or make the file again") from error
+        why = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
+        raise InputError(f"{path} is no .npz of numbers that can be read{why}: copy or make the file again") from error
     for key, array in arrays.items():
         if array.ndim != 2 or not array.size:
             raise InputError(f"{path}: {key} has shape {array.shape}: give haplotypes × sites")

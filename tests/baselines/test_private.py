@@ -188,6 +188,16 @@ def test_sites_chosen_by_the_people_are_refused(tmp_path: Path) -> None:
     assert "differential privacy" in succeed(*arguments, "--public-sites")
 
 
+def test_sites_that_do_not_vary_among_the_people_stay(tmp_path: Path) -> None:
+    vcf = PEOPLE.write(tmp_path)
+    lines = vcf.read_text().splitlines()
+    last = lines[-1].split("\t")
+    vcf.write_text("\n".join([*lines[:-1], "\t".join(last[:9] + ["0|0"] * len(last[9:]))]) + "\n")
+    succeed("baseline", "dp-gaussian", vcf, "-o", tmp_path / "s.vcf", "--maf", "0", *SOME, *QUIETLY)
+    made = [line for line in (tmp_path / "s.vcf").read_text().splitlines() if not line.startswith("#")]
+    assert [line.split("\t")[1] for line in made] == [line.split("\t")[1] for line in lines if line[0] != "#"]
+
+
 def test_the_command_refuses_epsilon_zero(tmp_path: Path) -> None:
     arguments = (tmp_path / "no.vcf", "-o", tmp_path / "s.vcf", "--epsilon", "0", *QUIETLY)
     refused(tmp_path, "baseline", "dp-gaussian", *arguments, words=("dp-gaussian: epsilon must be positive, got 0",))

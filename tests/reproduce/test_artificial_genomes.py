@@ -106,7 +106,7 @@ def test_other_files_are_refused_in_one_line(tmp_path: Path) -> None:
     refused(tmp_path, *command, "--legend", tmp_path / "no.legend", words=("no.legend does not exist",))
     for content in (b"no archive", whole[: len(whole) // 2]):
         path.write_bytes(content)
-        refused(tmp_path, *command, words=("genomes.npz", "no .npz that can be read"))
+        refused(tmp_path, *command, words=("genomes.npz", "no .npz of numbers that can be read"))
     with path.open("wb") as file:
         np.save(file, np.zeros((3, 3)))
     refused(tmp_path, *command, words=("genomes.npz holds one array",))
