@@ -393,7 +393,14 @@ def synthesize(
         if loaded.holdout is None or loaded.holdout.n_samples < 2:
             raise InputError(f"{data.path}: one person held out is too few to judge by: hold out more")
         if people.labels is not None and loaded.train.labels is not None:
-            _check_labels(people.labels, known=loaded.train.labels.tolist(), where=str(data.panel))
+            names = loaded.train.labels.tolist()
+            _check_labels(people.labels, known=names, where=str(data.panel))
+            mixed = [name for name in people.labels if name not in names]
+            if mixed and not loaded.train.is_phased:
+                raise InputError(
+                    f"{data.path}: a mixture of labels ({mixed[0]}) is a mosaic of haplotypes, and these genotypes are "
+                    "not phased: phase them first"
+                )
         model, workers = _fit(loaded, options, checkpoint=staging.checkpoint, progress=progress, provenance=provenance)
         if not workers.leads:
             return ""

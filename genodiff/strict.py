@@ -226,6 +226,8 @@ class Outcome:
             f"than anybody else, as do {self.real_share:.1%} of the training people among themselves; "
             f"{self.redrawn:,} were drawn anew."
         )
+        if self.least_distance < 1:
+            text += " People of this region are so alike that the bound on the distance forbids nothing."
         if self.dropped:
             text += f" {self.dropped:,} were left out, for nobody drawn in their place kept to these bounds."
         return text
