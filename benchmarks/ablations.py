@@ -20,8 +20,8 @@ from typing import Any
 
 import click
 import numpy as np
-import pandas as pd
 import torch
+from people import at_sites_of, sides
 from tqdm import tqdm
 
 from data_prep.filters import filter_table
@@ -135,11 +135,8 @@ def run(
     """Train every model and judge every cell that has no file yet."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    people = pd.read_csv(panel, sep="\t", dtype=str)
-    learned = set(people.loc[people["split"] == "train", "sample"])
     everybody, _ = read_variants(vcf, region=region, maf=0.005, max_missing=0.1, progress=False)
-    mine = np.flatnonzero([name in learned for name in everybody.samples.index])
-    table = everybody.select(samples=mine)
+    table, _ = sides(everybody, panel)
     jobs = [(seed, f) for seed in range(1, seeds + 1) for f in fits()]
     for seed, f in tqdm(jobs[::-1] if backwards else jobs, unit="model"):
         asked = [d for d in f.draws if d.name.startswith(only) and (d.whole or seed <= GRID_SEEDS)]
@@ -157,7 +154,7 @@ def _do(job: Fit, table: VariantTable, *, seed: int, output: Path) -> None:
     if job.people is not None:
         chosen = np.sort(np.random.default_rng(seed).permutation(chosen)[: job.people])
     train, _ = filter_table(table.select(samples=chosen), maf=0.01, max_missing=0.1)
-    holdout = table.select(samples=held, variants=table.site_keys.get_indexer(train.site_keys))
+    holdout = at_sites_of(table.select(samples=held), train)
     began = time.perf_counter()
     model = GenotypeModel(job.config).fit(train, seed=seed, device="cpu")
     fit_seconds = time.perf_counter() - began

@@ -22,12 +22,10 @@ import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from people import development
 from tqdm import tqdm
 
-from data_prep.filters import filter_table
 from data_prep.maps import GeneticMap, read_map
-from data_prep.panels import attach_panel, read_panel
-from data_prep.readers import read_variants
 from data_prep.variants import VariantTable
 from genodiff.baselines import baseline
 from genodiff.evaluation.suite import evaluate
@@ -220,13 +218,7 @@ def main(
     if not any(only in name for name in METHODS):
         raise click.UsageError(f"--only {only!r} is part of no method's name: {'; '.join(METHODS)}")
     torch.set_num_threads(threads)
-    split = pd.read_csv(panel, sep="\t", dtype=str).set_index("sample")["split"]
-    everybody, _ = read_variants(vcf, region=region, maf=0.005, max_missing=0.1, progress=False)
-    everybody = attach_panel(everybody, read_panel(panel), source=panel)
-    side = split.reindex(everybody.samples.index).to_numpy()
-    train, _ = filter_table(everybody.select(samples=np.flatnonzero(side == "train")), maf=0.01, max_missing=0.1)
-    keep = everybody.site_keys.get_indexer(train.site_keys)
-    holdout = everybody.select(samples=np.flatnonzero(side == "test"), variants=keep)
+    train, holdout = development(vcf, panel, region=region)
     genetic_map = None if map_file is None else read_map(map_file, str(train.sites["contig"].iloc[0]))
     bench = Bench(train, holdout, genetic_map, Cache(output / "baselines" / ".cache"))
     rows = []

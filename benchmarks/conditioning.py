@@ -20,6 +20,7 @@ import click
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from people import at_sites_of, sides
 
 from data_prep.filters import filter_table
 from data_prep.maps import read_map
@@ -61,13 +62,7 @@ def read(vcf: Path, panel: Path, *, region: str | None, column: str) -> tuple[Va
     """People to learn from and people held out, at all sites."""
     table, _ = read_variants(vcf, region=region, maf=0.0, max_missing=0.1, progress=False)
     table = attach_panel(table, read_panel(panel, column), parents=read_parents(panel, column), source=panel)
-    side = read_panel(panel, "split").reindex(table.samples.index).to_numpy()
-    return (table.select(samples=np.flatnonzero(side == name)) for name in ("train", "test"))  # type: ignore[return-value]
-
-
-def at_sites_of(table: VariantTable, like: VariantTable) -> VariantTable:
-    """The same people at the sites of another table."""
-    return table.select(variants=table.site_keys.get_indexer(like.site_keys))
+    return sides(table, panel)
 
 
 def fit(table: VariantTable, preset_name: str, *, seed: int, least_rows: int | None = None) -> GenotypeModel:

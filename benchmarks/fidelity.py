@@ -28,6 +28,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from people import at_sites_of, sides
 from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
@@ -80,9 +81,7 @@ def noisy(process: LinearDiffusion, x: Tensor, rho: float) -> tuple[Tensor, Tens
     """Rows at the time at which the fastest mode has noise-to-signal ratio ρ, and that time."""
     t = process.time_of_noise(torch.tensor(rho, dtype=torch.float64), rate=_RATE)
     step = process.transition(torch.zeros(1), t.float().reshape(1))
-    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
-    z = step.m * process.basis.analysis(x - process.mean) + step.variance.sqrt() * noise
-    return process.mean + process.basis.synthesis(z), t
+    return step.sample(x, generator=torch.Generator().manual_seed(1))[0], t
 
 
 def li_stephens(linear: Tensor, precision: Tensor, panel: Tensor, position: NDArray[np.int64]) -> Tensor:
@@ -202,13 +201,11 @@ def restarts(study: Study) -> Iterator[dict[str, float]]:
 
 def people_of(vcf: Path, panel: Path, region: str, seed: int) -> tuple[VariantTable, VariantTable]:
     """Two parts of the people learned from: to fit on, and to judge by."""
-    frame = pd.read_csv(panel, sep="\t", dtype=str)
-    mine = set(frame.loc[frame["split"] == "train", "sample"])
     everybody, _ = read_variants(vcf, region=region, maf=0.004, max_missing=0.1, progress=False)
-    table = everybody.select(samples=np.flatnonzero([name in mine for name in everybody.samples.index]))
+    table, _ = sides(everybody, panel)
     chosen, held = split_people(table, holdout=0.25, seed=seed)
     train, _ = filter_table(table.select(samples=chosen), maf=0.01, max_missing=0.1)
-    return train, table.select(samples=held, variants=table.site_keys.get_indexer(train.site_keys))
+    return train, at_sites_of(table.select(samples=held), train)
 
 
 @click.command()

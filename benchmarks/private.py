@@ -15,8 +15,8 @@ import warnings
 from pathlib import Path
 
 import click
-import numpy as np
 import pandas as pd
+from people import sides
 from tqdm import tqdm
 
 from data_prep.panels import attach_panel, read_panel
@@ -59,11 +59,8 @@ def methods(epsilons: list[float], delta: float, seed: int) -> dict[str, Baselin
 @click.option("--seeds", default=3, show_default=True, help="Number of seeds, of noise and people.")
 def main(vcf: Path, *, panel: Path, region: str, epsilons: tuple[float, ...], delta: float, seeds: int) -> None:
     """Print mean ± standard deviation over seeds, and floors."""
-    split = pd.read_csv(panel, sep="\t", dtype=str).set_index("sample")["split"]
     everybody, _ = read_variants(vcf, region=region, maf=0.01, max_missing=0.0)
-    everybody = attach_panel(everybody, read_panel(panel), source=panel)
-    side = split.reindex(everybody.samples.index).to_numpy()
-    train, holdout = (everybody.select(samples=np.flatnonzero(side == name)) for name in ("train", "test"))
+    train, holdout = sides(attach_panel(everybody, read_panel(panel), source=panel), panel)
     rows = []
     for seed in range(1, seeds + 1):
         for name, method in tqdm(methods(list(epsilons), delta, seed).items(), file=sys.stderr):

@@ -18,8 +18,9 @@ import click
 import numpy as np
 import scipy.sparse as sp
 import torch
-from conditioning import at_sites_of, head, line, read
+from conditioning import head, line, read
 from numpy.typing import NDArray
+from people import at_sites_of
 
 from data_prep.filters import filter_table
 from data_prep.variants import VariantTable

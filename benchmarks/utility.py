@@ -14,15 +14,12 @@ import time
 from pathlib import Path
 
 import click
-import numpy as np
 import pandas as pd
 import torch
+from people import development
 from tqdm import tqdm
 
-from data_prep.filters import filter_table
 from data_prep.maps import GeneticMap, read_map
-from data_prep.panels import attach_panel, read_panel
-from data_prep.readers import read_variants
 from data_prep.variants import VariantTable
 from genodiff.baselines import baseline
 from genodiff.files import atomic_text
@@ -79,13 +76,7 @@ def main(
 ) -> None:  # fmt: skip
     """Make people by every method, put them to use, and set the figures beside one another."""
     torch.set_num_threads(threads)
-    split = pd.read_csv(panel, sep="\t", dtype=str).set_index("sample")["split"]
-    everybody, _ = read_variants(vcf, region=region, maf=0.005, max_missing=0.1, progress=False)
-    everybody = attach_panel(everybody, read_panel(panel), source=panel)
-    side = split.reindex(everybody.samples.index).to_numpy()
-    train, _ = filter_table(everybody.select(samples=np.flatnonzero(side == "train")), maf=0.01, max_missing=0.1)
-    keep = everybody.site_keys.get_indexer(train.site_keys)
-    holdout = everybody.select(samples=np.flatnonzero(side == "test"), variants=keep)
+    train, holdout = development(vcf, panel, region=region)
     genetic_map = None if map_file is None else read_map(map_file, str(train.sites["contig"].iloc[0]))
     frames = []
     for method in tqdm(methods.split(","), unit="method"):

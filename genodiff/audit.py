@@ -27,13 +27,13 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 from tqdm import tqdm
 
 from data_prep.errors import InputError
 from data_prep.panels import attach_panel, read_panel
 from data_prep.variants import MISSING, VariantTable
 from genodiff.core.bases import full_precision
+from genodiff.core.losses import allele_cross_entropies
 from genodiff.evaluation.attacks import Attack
 from genodiff.evaluation.intervals import auc_interval, tpr_interval
 from genodiff.evaluation.results import metric_generator
@@ -222,22 +222,13 @@ def _losses(
     known = states >= 0
     x_0 = torch.where(known, states.to(noise.dtype), engine.prior.means[component][:, sites])
     t = time.to(device=engine.device, dtype=noise.dtype).expand(len(x_0))
-    forward = process.transition(torch.zeros_like(t), t)
-    z = forward.m * process.basis.analysis(x_0 - process.mean) + forward.variance.sqrt() * noise
-    x_t = process.mean + process.basis.synthesis(z)
+    x_t = process.transition(torch.zeros_like(t), t).noised(x_0, noise)
     base = AlleleDenoiser(denoiser.base, None, ploidy=engine.ploidy, reference_rate=denoiser.reference_rate)
     with autocast(engine.device, engine.config.precision):
         conditions = tuple(c[part] for c in suspects.conditions)
         logits = denoiser.logits(x_t, t, component=component, conditions=conditions)
         plain = base.logits(x_t, t, component=component)
-    return torch.stack([(_cross_entropy(x.float(), states) * known).sum(dim=1) for x in (logits, plain)])
-
-
-def _cross_entropy(logits: Tensor, states: Tensor) -> Tensor:
-    """Of every state, (B, d); what it is where the state is unknown does not matter."""
-    if logits.ndim == states.ndim:
-        return F.binary_cross_entropy_with_logits(logits, states.float().clamp_min(0), reduction="none")
-    return F.cross_entropy(logits.movedim(-1, 1), states.long().clamp_min(0), reduction="none")
+    return torch.stack([(allele_cross_entropies(x.float(), states) * known).sum(dim=1) for x in (logits, plain)])
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from data_prep.variants import VariantTable
 from data_prep.vcf import VcfSource
 from genodiff.provenance import Provenance
 
-__all__ = ["Data", "DataOptions", "data_inputs", "hash_inputs", "load_data", "load_judged"]
+__all__ = ["Data", "DataOptions", "JudgedOptions", "data_inputs", "hash_inputs", "load_data", "load_judged"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,43 @@ class DataOptions:
     holdout: float = 0.25
     holdout_samples: Path | None = None
     seed: int = 1
+
+
+@dataclass(frozen=True)
+class JudgedOptions:
+    """Which genotypes to judge, and by whom.
+
+    Attributes:
+        synthetic: file of genotypes made by anything.
+        train: file of the people its generator learned from.
+        holdout: file of people it has not seen.
+        panel: file of population labels of the real people.
+        synthetic_panel: file of population labels of the synthetic people.
+        genetic_map: file of the genetic map.
+        region: ``contig`` or ``contig:from-to`` (bp, 1-based, inclusive).
+        maf: least minor-allele frequency among the people learned from.
+    """
+
+    synthetic: Path
+    train: Path
+    holdout: Path
+    panel: Path | None = None
+    synthetic_panel: Path | None = None
+    genetic_map: Path | None = None
+    region: str | None = None
+    maf: float = 0.0
+
+    @property
+    def inputs(self) -> dict[str, Path | None]:
+        """The files that are read, by what they are read for."""
+        return {
+            "synthetic": self.synthetic,
+            "train": self.train,
+            "holdout": self.holdout,
+            "panel": self.panel,
+            "synthetic panel": self.synthetic_panel,
+            "map": self.genetic_map,
+        }
 
 
 @dataclass(frozen=True)
@@ -123,44 +160,34 @@ def load_data(options: DataOptions, *, progress: bool) -> Data:
     return Data(train=train, holdout=holdout, filters=filters, genetic_map=genetic_map)
 
 
-def load_judged(
-    synthetic: Path,
-    train: Path,
-    holdout: Path,
-    *,
-    panel: Path | None,
-    synthetic_panel: Path | None,
-    genetic_map: Path | None,
-    region: str | None,
-    maf: float,
-    progress: bool,
-) -> tuple[VariantTable, Data]:
+def load_judged(options: JudgedOptions, *, progress: bool) -> tuple[VariantTable, Data]:
     """Genotypes made by anything, and the real people to judge them by.
 
     Raises:
         InputError: a file that cannot be used, or people who are among those learned from and those held out.
     """
     tables = {
-        name: read_variants(path, region=region, maf=None, max_missing=1.0, progress=progress)[0]
-        for name, path in (("synthetic", synthetic), ("train", train), ("holdout", holdout))
+        name: read_variants(path, region=options.region, maf=None, max_missing=1.0, progress=progress)[0]
+        for name, path in (("synthetic", options.synthetic), ("train", options.train), ("holdout", options.holdout))
     }
-    if panel is not None:
-        labels = read_panel(panel)
+    if options.panel is not None:
+        labels = read_panel(options.panel)
         for name in ("train", "holdout"):
-            tables[name] = attach_panel(tables[name], labels, source=panel)
-    if synthetic_panel is not None:
-        tables["synthetic"] = attach_panel(tables["synthetic"], read_panel(synthetic_panel), source=synthetic_panel)
+            tables[name] = attach_panel(tables[name], labels, source=options.panel)
+    if options.synthetic_panel is not None:
+        labels = read_panel(options.synthetic_panel)
+        tables["synthetic"] = attach_panel(tables["synthetic"], labels, source=options.synthetic_panel)
     shared = tables["train"].samples.index.intersection(tables["holdout"].samples.index)
     if len(shared):
         raise InputError(
-            f"{holdout}: {len(shared):,} people are also in {train}, the first is {shared[0]}: "
+            f"{options.holdout}: {len(shared):,} people are also in {options.train}, the first is {shared[0]}: "
             "a copy cannot be told from people that were learned from; hold out others"
         )
-    learned, filters = filter_table(tables["train"], maf=maf, max_missing=1.0)
-    filters = replace(filters, source=str(train))
+    learned, filters = filter_table(tables["train"], maf=options.maf, max_missing=1.0)
+    filters = replace(filters, source=str(options.train))
     filters.require_sites()
     contig = str(learned.sites["contig"].iloc[0])
-    map_ = None if genetic_map is None else read_map(genetic_map, contig)
+    map_ = None if options.genetic_map is None else read_map(options.genetic_map, contig)
     return tables["synthetic"], Data(train=learned, holdout=tables["holdout"], filters=filters, genetic_map=map_)
 
 

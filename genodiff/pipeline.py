@@ -26,7 +26,7 @@ from genodiff.errors import as_user_error
 from genodiff.files import atomic_text
 from genodiff.genotypes.admixture import Mixing, by_ancestry, write_ancestry
 from genodiff.inspection import inspect, removals
-from genodiff.loading import Data, DataOptions, data_inputs, hash_inputs, load_data, load_judged
+from genodiff.loading import Data, DataOptions, JudgedOptions, data_inputs, hash_inputs, load_data, load_judged
 from genodiff.provenance import Provenance
 from genodiff.sites import read_learned
 from genodiff.staging import Staging, beside, check_vcf_output, drop_damaged, write_together
@@ -42,6 +42,7 @@ __all__ = [
     "Data",
     "DataOptions",
     "FitOptions",
+    "JudgedOptions",
     "SampleOptions",
     "as_user_error",
     "evaluate",
@@ -455,38 +456,13 @@ def _cost(drawn: VariantTable, data: Data, out: Path, *, seed: int, progress: bo
     return line
 
 
-def evaluate(
-    synthetic: Path,
-    train: Path,
-    holdout: Path,
-    output: Path,
-    *,
-    panel: Path | None,
-    synthetic_panel: Path | None,
-    genetic_map: Path | None,
-    region: str | None,
-    maf: float,
-    seed: int,
-    force: bool,
-    progress: bool,
-) -> str:
+def evaluate(options: JudgedOptions, output: Path, *, seed: int, force: bool, progress: bool) -> str:
     """``genodiff evaluate``: metrics and report for genotypes made by anything; returns the verdict."""
-    inputs = {"synthetic": synthetic, "train": train, "holdout": holdout, "panel": panel, "map": genetic_map}
-    given = {"synthetic panel": synthetic_panel, **inputs}
-    provenance = Provenance(seed=seed, configuration={"region": region, "maf": maf, **given})
+    given = options.inputs
+    provenance = Provenance(seed=seed, configuration={"region": options.region, "maf": options.maf, **given})
     with Staging(output, force=force, inputs=given.values()) as staging:
         with provenance.stage("read"):
-            judged, data = load_judged(
-                synthetic,
-                train,
-                holdout,
-                panel=panel,
-                synthetic_panel=synthetic_panel,
-                genetic_map=genetic_map,
-                region=region,
-                maf=maf,
-                progress=progress,
-            )
+            judged, data = load_judged(options, progress=progress)
             hash_inputs(provenance, given)
         provenance.record("filters", data.filters.to_dict())
         try:
@@ -495,13 +471,13 @@ def evaluate(
                 data,
                 staging.path,
                 seed=seed,
-                title=f"Evaluation of {synthetic.name}",
+                title=f"Evaluation of {options.synthetic.name}",
                 history=None,
                 progress=progress,
                 provenance=provenance,
             )
         except ValueError as error:
-            raise InputError(f"{synthetic}: {error}") from error
+            raise InputError(f"{options.synthetic}: {error}") from error
         provenance.write(staging.path / "provenance.json")
         staging.finish()
     return verdict

@@ -11,12 +11,13 @@ import click
 
 from genodiff.cli.options import (
     PATH,
-    Range,
     data_from,
     data_options,
     device_options,
     fit_from,
     holdout_options,
+    judged_from,
+    judged_options,
     one_of,
     output_options,
     people_options,
@@ -144,19 +145,10 @@ def sample(model: Path, output: Path, n: int | None, labels: dict[str, int] | No
 
 
 @click.command()
-@click.option("--synthetic", type=PATH, required=True, help="VCF of the people to judge.")
-@click.option("--train", type=PATH, required=True, help="VCF of the people the generator learned from.")
-@click.option("--holdout", type=PATH, required=True, help="VCF of people it has not seen.")
-@click.option("-o", "--output", type=PATH, required=True, help="Folder for metrics.csv, report.html and figures/.")
-@click.option("--panel", type=PATH, help="Population labels of the real people.")
-@click.option("--synthetic-panel", type=PATH, help="Population labels of the synthetic people.")
-@click.option("--map", "genetic_map", type=PATH, help="Genetic map (bp to cM).")
-@click.option("--region", help="Contig or contig:from-to (bp).")
-@click.option("--maf", type=Range(0, 0.5), default=0.0, show_default=True,
-              help="Judge only sites with at least this minor-allele frequency in --train.")  # fmt: skip
+@judged_options(purpose="judge", holds="metrics.csv, report.html and figures/", use="Judge")
 @seed_option
 @output_options
-def evaluate(output: Path, synthetic: Path, train: Path, holdout: Path, quiet: bool, **o: Any) -> None:
+def evaluate(output: Path, **o: Any) -> None:
     """Judge synthetic genotypes made by anything: fidelity and privacy, every figure with its floor.
 
     \b
@@ -165,7 +157,9 @@ def evaluate(output: Path, synthetic: Path, train: Path, holdout: Path, quiet: b
     """
     from genodiff import pipeline
 
-    verdict = pipeline.evaluate(synthetic, train, holdout, output, progress=show_bars(quiet), **o)
+    verdict = pipeline.evaluate(
+        judged_from(o), output, seed=o["seed"], force=o["force"], progress=show_bars(o["quiet"])
+    )
     click.echo(f"{verdict}\nreport: {output / 'report.html'}")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from genodiff.loading import DataOptions
+    from genodiff.loading import DataOptions, JudgedOptions
     from genodiff.pipeline import FitOptions
 
 __all__ = [
@@ -25,6 +25,8 @@ __all__ = [
     "device_options",
     "fit_from",
     "holdout_options",
+    "judged_from",
+    "judged_options",
     "one_of",
     "output_options",
     "people_options",
@@ -134,6 +136,23 @@ data_options = stack(
                  help="Largest share of people without a call at a site."),
 )  # fmt: skip
 
+
+def judged_options(*, purpose: str, holds: str, use: str) -> Callable[[F], F]:
+    """Genotypes made by anything and the real people beside them, in words of what is done with them."""
+    return stack(
+        click.option("--synthetic", type=PATH, required=True, help=f"VCF of the people to {purpose}."),
+        click.option("--train", type=PATH, required=True, help="VCF of the people the generator learned from."),
+        click.option("--holdout", type=PATH, required=True, help="VCF of people it has not seen."),
+        click.option("-o", "--output", type=PATH, required=True, help=f"Folder for {holds}."),
+        click.option("--panel", type=PATH, help="Population labels of the real people."),
+        click.option("--synthetic-panel", type=PATH, help="Population labels of the synthetic people."),
+        click.option("--map", "genetic_map", type=PATH, help="Genetic map (bp to cM)."),
+        click.option("--region", help="Contig or contig:from-to (bp)."),
+        click.option("--maf", type=Range(0, 0.5), default=0.0, show_default=True,
+                     help=f"{use} only sites with at least this minor-allele frequency in --train."),
+    )  # fmt: skip
+
+
 training_options = stack(
     click.option("--preset", type=click.Choice(["fast", "balanced", "best"]), default="balanced", show_default=True,
                  help="Minutes, tens of minutes, or hours of training."),
@@ -230,6 +249,14 @@ def data_from(vcf: Path, o: dict[str, Any]) -> DataOptions:
         maf=o["maf"], max_missing=o["max_missing"], holdout=o["holdout"], holdout_samples=o["holdout_samples"],
         seed=o["seed"],
     )  # fmt: skip
+
+
+def judged_from(o: dict[str, Any]) -> JudgedOptions:
+    """What :func:`judged_options` say."""
+    from genodiff.loading import JudgedOptions
+
+    names = ("synthetic", "train", "holdout", "panel", "synthetic_panel", "genetic_map", "region", "maf")
+    return JudgedOptions(**{name: o[name] for name in names})
 
 
 def fit_from(o: dict[str, Any]) -> FitOptions:

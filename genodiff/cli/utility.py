@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from genodiff.cli.options import PATH, Range, output_options, seed_option, show_bars
+from genodiff.cli.options import judged_from, judged_options, output_options, seed_option, show_bars
 from genodiff.utility import TASKS
 
 __all__ = ["utility"]
@@ -29,16 +29,7 @@ class _Tasks(click.ParamType):
 
 
 @click.command()
-@click.option("--synthetic", type=PATH, required=True, help="VCF of the people to put to use.")
-@click.option("--train", type=PATH, required=True, help="VCF of the people the generator learned from.")
-@click.option("--holdout", type=PATH, required=True, help="VCF of people it has not seen.")
-@click.option("-o", "--output", type=PATH, required=True, help="Folder for utility.csv, utility.md and figures/.")
-@click.option("--panel", type=PATH, help="Population labels of the real people.")
-@click.option("--synthetic-panel", type=PATH, help="Population labels of the synthetic people.")
-@click.option("--map", "genetic_map", type=PATH, help="Genetic map (bp to cM).")
-@click.option("--region", help="Contig or contig:from-to (bp).")
-@click.option("--maf", type=Range(0, 0.5), default=0.0, show_default=True,
-              help="Use only sites with at least this minor-allele frequency in --train.")  # fmt: skip
+@judged_options(purpose="put to use", holds="utility.csv, utility.md and figures/", use="Use")
 @click.option("--tasks", type=_Tasks(),
               help=f"Some of {', '.join(TASKS)}; all that are possible if not given.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(min=1), help="Processor threads of Beagle; all if not given.")
@@ -46,7 +37,7 @@ class _Tasks(click.ParamType):
               help="Memory of Beagle in GB.")  # fmt: skip
 @seed_option
 @output_options
-def utility(output: Path, synthetic: Path, train: Path, holdout: Path, quiet: bool, **o: Any) -> None:
+def utility(output: Path, **o: Any) -> None:
     """Put synthetic genotypes to use beside real ones: imputation, ancestry, association, scores.
 
     Held-out people are imputed from a synthetic reference panel (by Beagle, where it is installed), their labels are
@@ -59,5 +50,6 @@ def utility(output: Path, synthetic: Path, train: Path, holdout: Path, quiet: bo
     """
     from genodiff.utility.command import run
 
-    said = run(synthetic, train, holdout, output, progress=show_bars(quiet), **o)
+    names = ("tasks", "seed", "threads", "memory_gb", "force")
+    said = run(judged_from(o), output, progress=show_bars(o["quiet"]), **{name: o[name] for name in names})
     click.echo(f"{said}\npage: {output / 'utility.md'}")

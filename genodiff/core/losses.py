@@ -13,6 +13,7 @@ from genodiff.core.training import Workers, generator_on, step_generator
 
 __all__ = [
     "VectorProblem",
+    "allele_cross_entropies",
     "allele_cross_entropy",
     "denoising_score_matching",
     "stratified_times",
@@ -48,6 +49,19 @@ def denoising_score_matching(
     return (error.square() * forward.m.square() / forward.variance).mean()
 
 
+def allele_cross_entropies(logits: Tensor, alleles: Tensor) -> Tensor:
+    """Cross-entropy in nats of every state, (B, d); what it is where a state is unknown does not matter.
+
+    Args:
+        logits: (B, d) log odds of state 1 for binary states, or (B, d, states).
+        alleles: (B, d) integer states, negative where unknown.
+    """
+    if logits.ndim == alleles.ndim:
+        return F.binary_cross_entropy_with_logits(logits, alleles.to(logits.dtype).clamp_min(0), reduction="none")
+    flat = F.cross_entropy(logits.flatten(0, -2), alleles.flatten().long().clamp_min(0), reduction="none")
+    return flat.view(alleles.shape)
+
+
 def allele_cross_entropy(
     logits: Tensor, alleles: Tensor, *, observed: Tensor | None = None, weight: Tensor | None = None
 ) -> Tensor:
@@ -59,11 +73,7 @@ def allele_cross_entropy(
         observed: bool (B, d); all if ``None``.
         weight: weight of every row, (B,); one if ``None``.
     """
-    if logits.ndim == alleles.ndim:
-        each = F.binary_cross_entropy_with_logits(logits, alleles.to(logits.dtype).clamp_min(0), reduction="none")
-    else:
-        flat = F.cross_entropy(logits.flatten(0, -2), alleles.flatten().long().clamp_min(0), reduction="none")
-        each = flat.view(alleles.shape)
+    each = allele_cross_entropies(logits, alleles)
     if weight is not None:
         each = each * weight.unsqueeze(-1)
     if observed is None:

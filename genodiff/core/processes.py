@@ -52,8 +52,12 @@ class Transition:
     def sample(self, x_s: Tensor, *, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Draws x_t and returns it with the standard normal modal noise that made it."""
         noise = torch.randn(x_s.shape, generator=generator, device=x_s.device, dtype=x_s.dtype)
+        return self.noised(x_s, noise), noise
+
+    def noised(self, x_s: Tensor, noise: Tensor) -> Tensor:
+        """x_t made from x_s by given standard normal modal noise, shape of x_s."""
         z = self.m * self.basis.analysis(x_s - self.mean) + self.variance.sqrt() * noise
-        return self.mean + self.basis.synthesis(z), noise
+        return self.mean + self.basis.synthesis(z)
 
     def score(self, x_t: Tensor, x_s: Tensor) -> Tensor:
         """∇_{x_t} log p(x_t | x_s); needs positive variances."""

@@ -22,7 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data_prep.variants import VariantTable
-from genodiff.evaluation.results import metric_generator
+from genodiff.evaluation.results import Metric, metric_generator
 
 __all__ = ["Comparison", "Panel", "align", "person_rows"]
 
@@ -149,6 +149,11 @@ class Comparison:
     def n_sites(self) -> int:
         """Number of common sites."""
         return len(self.sites)
+
+    def site_metrics(self) -> list[Metric]:
+        """How many sites are compared, and how many are not."""
+        counts = {"sites_compared": self.n_sites, "sites_dropped": self.n_dropped}
+        return [Metric("sites", name, n, float("nan"), n, "sites") for name, n in counts.items()]
 
     def generator(self, name: str) -> np.random.Generator:
         """Random generator of the metric ``name``."""

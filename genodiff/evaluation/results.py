@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-__all__ = ["COLUMNS", "Curve", "FamilyResult", "Metric", "metric_generator", "to_frame"]
+__all__ = ["COLUMNS", "Curve", "FamilyResult", "Measurements", "Metric", "metric_generator", "to_frame"]
 
 COLUMNS = ("family", "metric", "value", "floor", "n", "unit", "low", "high")
 """Columns of the tidy table of metrics."""
@@ -50,6 +50,32 @@ class FamilyResult:
 
     metrics: tuple[Metric, ...]
     curves: dict[str, Curve] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """Metrics and what their figures are drawn from.
+
+    Attributes:
+        frame: tidy table with the columns ``family``, ``metric``, ``value``, ``floor``, ``n`` (what the figure rests
+            on), ``unit`` (of value and floor; in brackets what ``n`` counts), ``low`` and ``high`` (95 % interval of
+            the value over people, where there is one).
+        curves: arrays and data frames by name, as listed by the ``family`` function of each module.
+    """
+
+    frame: pd.DataFrame
+    curves: dict[str, Curve] = field(default_factory=dict)
+
+    def metric(self, name: str) -> pd.Series:
+        """The row of one metric.
+
+        Raises:
+            KeyError: no such metric.
+        """
+        row = self.frame[self.frame["metric"] == name]
+        if row.empty:
+            raise KeyError(f"no metric {name!r} among {', '.join(self.frame['metric'])}")
+        return row.iloc[0]
 
 
 def to_frame(metrics: Sequence[Metric]) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -12,7 +12,7 @@ from tqdm import tqdm
 from data_prep.variants import VariantTable
 from genodiff.evaluation import covariance, frequencies, ld, privacy, structure
 from genodiff.evaluation.panels import Comparison, align
-from genodiff.evaluation.results import Curve, FamilyResult, Metric, to_frame
+from genodiff.evaluation.results import Curve, FamilyResult, Measurements, to_frame
 
 __all__ = ["FAMILIES", "Evaluation", "evaluate", "evaluate_full"]
 
@@ -27,29 +27,8 @@ FAMILIES: dict[str, Callable[[Comparison], FamilyResult]] = {
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """Metrics and what their figures are drawn from.
-
-    Attributes:
-        frame: tidy table with the columns ``family``, ``metric``, ``value``, ``floor``, ``n`` (what the figure rests
-            on), ``unit`` (of value and floor; in brackets what ``n`` counts), ``low`` and ``high`` (95 % interval of
-            the value over people, where there is one).
-        curves: arrays and data frames by name, as listed by the ``family`` function of each module.
-    """
-
-    frame: pd.DataFrame
-    curves: dict[str, Curve] = field(default_factory=dict)
-
-    def metric(self, name: str) -> pd.Series:
-        """The row of one metric.
-
-        Raises:
-            KeyError: no such metric.
-        """
-        row = self.frame[self.frame["metric"] == name]
-        if row.empty:
-            raise KeyError(f"no metric {name!r} among {', '.join(self.frame['metric'])}")
-        return row.iloc[0]
+class Evaluation(Measurements):
+    """Synthetic people judged against real ones."""
 
 
 def evaluate_full(
@@ -85,10 +64,7 @@ def evaluate_full(
     if unknown:
         raise ValueError(f"unknown families {unknown}: expected some of {list(FAMILIES)}")
     comparison = align(synthetic, train=train, holdout=holdout, genetic_map=genetic_map, seed=seed)
-    metrics = [
-        Metric("sites", "sites_compared", comparison.n_sites, float("nan"), comparison.n_sites, "sites"),
-        Metric("sites", "sites_dropped", comparison.n_dropped, float("nan"), comparison.n_dropped, "sites"),
-    ]
+    metrics = comparison.site_metrics()
     curves: dict[str, Curve] = {}
     with tqdm(chosen, desc="evaluate", unit="family", disable=not progress) as bar:
         for name in bar:

@@ -187,8 +187,7 @@ class Backgrounds(nn.Module):
         """
         run = self._run(0, linear.shape[-1])
         odds, slope, curve = self._likelihood(linear, precision, run)
-        weight = self._evidence(slope, curve, self.means)
-        weight = weight.sub_(weight.amax(-1, keepdim=True)).exp_()
+        weight = _relative(self._evidence(slope, curve, self.means))
         ahead = self._ahead(weight, run.tiles, None)
         tiles, batch, m = ahead.shape
         u = torch.rand(tiles, batch, 1, generator=generator, device=linear.device)
@@ -232,7 +231,7 @@ class Backgrounds(nn.Module):
         precision = precision.expand_as(linear)
         if self.ploidy == 1:
             odds = torch.exp((linear - 0.5 * precision).clamp(-_STRONGEST, _STRONGEST))
-            one, zero = _ERROR + (1 - _ERROR) * odds, 1 - _ERROR + _ERROR * odds
+            one, zero = _seen(odds)
             return odds, self._cut((one / zero).log(), run), None
         p = self._cut(precision, run)
         # Integrating the site's state out of its background, N(a, v): precision P/(1 + P v) about h/P.
@@ -249,12 +248,12 @@ class Backgrounds(nn.Module):
         mean = mean.clamp(0, self.ploidy)
         if self.ploidy == 2:
             return mean
-        one, zero = _ERROR + (1 - _ERROR) * odds, 1 - _ERROR + _ERROR * odds
+        one, zero = _seen(odds)
         return mean * ((1 - _ERROR) * odds / one) + (1 - mean) * (_ERROR * odds / zero)
 
     def _posterior(self, evidence: Tensor, run: slice, own: Tensor | None) -> Tensor:
         """Posterior over the backgrounds of every tile, (tiles, B, M), from log-likelihoods, which are used up."""
-        weight = evidence.sub_(evidence.amax(-1, keepdim=True)).exp_()
+        weight = _relative(evidence)
         return self._behind(self._ahead(weight, run, own), weight, run, own)
 
     def _less(self, run: slice, own: Tensor) -> Tensor:
@@ -353,6 +352,16 @@ class Backgrounds(nn.Module):
         found, rows = (torch.arange(tiles - 1) * count**2 + pair).unique(return_counts=True)
         paths = torch.stack([found // count**2, found % count**2, rows])
         return cls(means, variances, sizes, paths, tile=tile, ploidy=ploidy), members
+
+
+def _seen(odds: Tensor) -> tuple[Tensor, Tensor]:
+    """Likelihood of the own evidence under a background with allele 1 and under one with allele 0."""
+    return _ERROR + (1 - _ERROR) * odds, 1 - _ERROR + _ERROR * odds
+
+
+def _relative(evidence: Tensor) -> Tensor:
+    """Likelihoods over the largest, from log-likelihoods, which are used up."""
+    return evidence.sub_(evidence.amax(-1, keepdim=True)).exp_()
 
 
 def _weight(sites: Tensor, tile_number: int, tile: int) -> Tensor:

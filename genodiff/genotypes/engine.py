@@ -350,9 +350,7 @@ class AlleleProblem:
         known = states >= 0
         component = rows.component[index]
         x_0 = torch.where(known, states.to(noise.dtype), self.engine.prior.means[component][:, sites])
-        forward = process.transition(torch.zeros_like(t), t)
-        z = forward.m * process.basis.analysis(x_0 - process.mean) + forward.variance.sqrt() * noise
-        x_t = process.mean + process.basis.synthesis(z)
+        x_t = process.transition(torch.zeros_like(t), t).noised(x_0, noise)
         with autocast(device, self.engine.config.precision):
             conditions = tuple(c[index] for c in rows.conditions)
             leave_out = [Membership(x_0, m[index]) for m in rows.members] or None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any, ParamSpec
 
 import numpy as np
@@ -18,7 +19,21 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-__all__ = ["DIVERGING", "LABELS", "REAL", "SEQUENTIAL", "SYNTHETIC", "TRAIN", "canvas", "grid", "png", "styled"]
+from genodiff.files import atomic_write
+
+__all__ = [
+    "DIVERGING",
+    "LABELS",
+    "REAL",
+    "SEQUENTIAL",
+    "SYNTHETIC",
+    "TRAIN",
+    "canvas",
+    "grid",
+    "png",
+    "save_figure",
+    "styled",
+]
 
 P = ParamSpec("P")
 
@@ -118,6 +133,14 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
             return draw(*args, **kwargs)
 
     return wrapped
+
+
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Writes a figure as PNG, whole or not at all, and returns the path."""
+    content = png(figure)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content)
+    return path
 
 
 def png(figure: Figure) -> bytes:

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from genodiff.files import atomic_text, atomic_write
-from genodiff.report.style import png
+from genodiff.report.style import save_figure
 from genodiff.reproduce.tables import METRICS, Check, Results
 
 __all__ = ["markdown_table", "number", "save_figure", "save_table", "write_page"]
@@ -24,14 +23,6 @@ def number(value: float) -> str:
         return "–" if math.isnan(value) else "∞"
     text = f"{value:.3g}"
     return f"{value:,.0f}" if "e+" in text else text
-
-
-def save_figure(figure: Figure, path: Path) -> Path:
-    """Writes a figure as PNG, whole or not at all, and returns the path."""
-    content = png(figure)
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(content)
-    return path
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.figure import Figure
 
-from genodiff.files import atomic_text, atomic_write
-from genodiff.report.style import png
+from genodiff.files import atomic_text
+from genodiff.report.style import save_figure
 from genodiff.utility import figures
 from genodiff.utility.suite import Utility
 
@@ -118,15 +117,9 @@ def write_utility(utility: Utility, folder: Path, *, title: str, people: Sequenc
         for name, (of, draw, where) in _FIGURES.items():
             curve = utility.curves.get(of)
             if where == task and isinstance(curve, pd.DataFrame):
-                _save(draw(curve), folder / "figures" / f"{name}.png")
+                save_figure(draw(curve), folder / "figures" / f"{name}.png")
                 parts.append(f"![{task}](figures/{name}.png)")
     return atomic_text(folder / "utility.md", "\n\n".join(parts) + "\n")
-
-
-def _save(figure: Figure, path: Path) -> None:
-    content = png(figure)
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(content)
 
 
 def _number(value: object) -> str:

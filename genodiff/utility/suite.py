@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from data_prep.variants import VariantTable
 from genodiff.evaluation.panels import Comparison, align
-from genodiff.evaluation.results import Curve, FamilyResult, Metric, to_frame
+from genodiff.evaluation.results import Curve, FamilyResult, Measurements, Metric, to_frame
 from genodiff.utility import TASKS, ancestry, association, imputation, scores
 from genodiff.utility.beagle import Beagle
 from genodiff.utility.errors import Unmeasurable
@@ -20,32 +20,17 @@ __all__ = ["Utility", "measure", "measure_full"]
 
 
 @dataclass(frozen=True)
-class Utility:
-    """What the synthetic people are good for.
+class Utility(Measurements):
+    """What synthetic people are good for; intervals are over held-out people.
+
+    A task that was left out has the one row ``<task>_skipped`` in the frame: no value, ``n`` 0, and the reason in the
+    place of the unit.
 
     Attributes:
-        frame: tidy table with the columns ``family``, ``metric``, ``value``, ``floor``, ``n`` (what the figure rests
-            on), ``unit``, ``low`` and ``high`` (95 % interval over held-out people, NaN where there is none). A task
-            that was left out has the one row ``<task>_skipped``: no value, ``n`` 0, and the reason in the place of the
-            unit.
-        curves: arrays and data frames by name, as listed by the ``family`` function of each module.
         skipped: why a task was left out, by task.
     """
 
-    frame: pd.DataFrame
-    curves: dict[str, Curve] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
-
-    def metric(self, name: str) -> pd.Series:
-        """The row of one metric.
-
-        Raises:
-            KeyError: no such metric.
-        """
-        row = self.frame[self.frame["metric"] == name]
-        if row.empty:
-            raise KeyError(f"no metric {name!r} among {', '.join(self.frame['metric'])}")
-        return row.iloc[0]
 
 
 def measure_full(
@@ -96,10 +81,7 @@ def measure_full(
         "scores": scores.family,
     }
     nan = float("nan")
-    metrics = [
-        Metric("sites", "sites_compared", comparison.n_sites, nan, comparison.n_sites, "sites"),
-        Metric("sites", "sites_dropped", comparison.n_dropped, nan, comparison.n_dropped, "sites"),
-    ]
+    metrics = comparison.site_metrics()
     curves: dict[str, Curve] = {}
     skipped: dict[str, str] = {}
     with tqdm(chosen, desc="utility", unit="task", disable=not progress) as bar:
