@@ -1,0 +1,80 @@
+"""Outputs that are whole or absent: files moved into place in one step, folders that appear when all is done."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from imaging.errors import ImagingError
+
+__all__ = ["Output", "writing"]
+
+_MARK = "imaging.json"
+"""Name of the file by which a folder of results is known to be ours, and may be replaced."""
+
+
+@contextmanager
+def writing(path: Path, *, force: bool = False) -> Iterator[Path]:
+    """A path beside ``path`` to write to, that becomes ``path`` when the block ends without an exception.
+
+    Raises:
+        ImagingError: ``path`` exists and ``force`` is false, or it cannot be written.
+    """
+    if path.is_dir() or (path.exists() and not force):
+        what = "is a folder" if path.is_dir() else "exists"
+        raise ImagingError(f"{path} {what}: choose another -o" + ", or replace it with --force" * path.is_file())
+    hidden: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        hidden = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.stem}-"))
+        yield hidden / path.name
+        os.replace(hidden / path.name, path)
+    except OSError as error:
+        raise ImagingError(f"{path}: cannot be written ({error.strerror}): choose another -o") from error
+    finally:
+        if hidden is not None:
+            shutil.rmtree(hidden, ignore_errors=True)
+
+
+class Output:
+    """A folder of results: hidden while it is made, and in its place once :meth:`finish` has been called.
+
+    What is hidden stays when a run ends early, so that the same command goes on from its checkpoint.
+
+    Args:
+        destination: the folder to appear.
+        force: replace a folder of results that is there.
+
+    Raises:
+        ImagingError: the folder exists, was not made by this program, or cannot be written.
+    """
+
+    def __init__(self, destination: Path, *, force: bool = False) -> None:
+        self.destination = destination
+        if destination.exists():
+            if not force:
+                raise ImagingError(f"{destination} exists: choose another -o, or replace it with --force")
+            if not (destination / _MARK).is_file():
+                raise ImagingError(f"{destination} was not made by imaging: choose another -o")
+        self.path = destination.absolute().with_name(f".{destination.absolute().name}.partial")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ImagingError(f"{destination}: cannot be written ({error.strerror}): choose another -o") from error
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where training keeps its state."""
+        return self.path / "checkpoint.safetensors"
+
+    def finish(self, facts: str) -> None:
+        """Writes ``facts``, JSON, beside the results and moves the folder into place."""
+        (self.path / _MARK).write_text(facts, encoding="utf-8")
+        self.checkpoint.unlink(missing_ok=True)
+        if self.destination.exists():
+            shutil.rmtree(self.destination)
+        os.replace(self.path, self.destination)
