@@ -8,6 +8,7 @@ the model is that of a single process at equal batch up to rounding.
 
 from __future__ import annotations
 
+import atexit
 import json
 import math
 import os
@@ -87,6 +88,8 @@ class Workers:
             return cls()
         if not torch.distributed.is_initialized():
             torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+            # Threads of a group that is still there when the interpreter ends abort it.
+            atexit.register(torch.distributed.destroy_process_group)
         return cls(rank=torch.distributed.get_rank(), world=world)
 
     @property

@@ -13,7 +13,7 @@ everybody where no parent is known), and the law of its anchors is a Dirichlet p
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -28,7 +28,9 @@ _PCS = 10
 _CANDIDATES = (1, 2, 4, 8, 16, 32, 64)
 _USUALLY_LEAST = 8
 _ROWS_PER_ANCHOR = 40
+_ROWS_PER_FURTHER_ANCHOR = 96
 _TOLERANCE = 0.01
+_MOST_ALIKE = 0.15
 _NEAREST_F_ST, _FARTHEST_F_ST = 0.001, 0.5
 
 
@@ -98,6 +100,20 @@ class Population:
             tuple(map(float, borrowed)) if pseudo else (),
         )
 
+    def alike(self, share: float) -> Population:
+        """The same, but of that share of people both haplotypes are of the anchor of one of them.
+
+        People are more inbred than the anchors of their haplotypes tell, because clusters are not the whole of
+        ancestry. How often an anchor is met stays as it is.
+        """
+        if share == 0 or self.combinations.shape[1] < 3:
+            return self
+        one, other = self.combinations.copy(), self.combinations.copy()
+        one[:, 2], other[:, 1] = one[:, 1], other[:, 2]
+        counts = np.concatenate([(1 - share) * self.counts, share / 2 * self.counts, share / 2 * self.counts])
+        combinations, kind = np.unique(np.concatenate([self.combinations, one, other]), axis=0, return_inverse=True)
+        return replace(self, combinations=combinations, counts=np.bincount(kind.ravel(), counts).astype(np.float64))
+
     def draw(self, n: int, *, rng: np.random.Generator, label: int | None = None) -> NDArray[np.int64]:
         """Combinations of n new people, (n, 1 + rows per person), in random order.
 
@@ -126,7 +142,7 @@ class Anchors:
         starts: where the sampler starts from, same shape: the means, or one row each (medoids).
         weights: share of rows per cluster, (K,).
         population: who goes with whom.
-        inbreeding: F_IS of the input, and that expected after re-pairing within anchors, (2,), NaN
+        inbreeding: F_IS of the input, and that expected of people drawn from the population, (2,), NaN
             where rows are people.
     """
 
@@ -173,21 +189,27 @@ def _components(units: Units, *, seed: int) -> NDArray[np.float64]:
     return (u * s)[:, :q].double().numpy()
 
 
-def _repaired(haplotypes: NDArray[np.int8], group: NDArray[np.int64]) -> float:
-    """F_IS to be expected if every haplotype were exchanged for a random one of its group."""
+def _repaired(haplotypes: NDArray[np.int8], group: NDArray[np.int64]) -> tuple[float, float]:
+    """F_IS to be expected if every haplotype were exchanged for a random one of its group, (2,).
+
+    The second is what it would be if both haplotypes of a person came from the group of one of them.
+    """
     index = np.unique(group, return_inverse=True)[1]
     order = np.argsort(index, kind="stable")
     starts = np.searchsorted(index[order], np.arange(index.max() + 1))
     ordered = haplotypes[order]
     n = np.add.reduceat(ordered >= 0, starts, axis=0, dtype=np.int64)
     p = np.add.reduceat(ordered == 1, starts, axis=0, dtype=np.int64) / np.maximum(n, 1)
+    # Two haplotypes of one group are drawn without replacement.
+    within = 2 * p * (1 - p) * n / np.maximum(n - 1, 1)
     pairs, people = np.unique(np.sort(index.reshape(-1, 2), axis=1), axis=0, return_counts=True)
     a, b = pairs.T
-    # Two haplotypes of one group are drawn without replacement.
-    without = np.where((a == b)[:, None], n[a] / np.maximum(n[a] - 1, 1), 1.0)
-    observed = people @ ((p[a] * (1 - p[b]) + p[b] * (1 - p[a])) * without) / people.sum()
+    between = np.where((a == b)[:, None], within[a], p[a] * (1 - p[b]) + p[b] * (1 - p[a]))
     expected = _heterozygosity(haplotypes)[1].sum()
-    return float(1 - observed.sum() / expected) if expected > 0 else 0.0
+    if expected == 0:
+        return 0.0, 0.0
+    observed = (people @ between / people.sum()).sum(), (np.bincount(index) @ within / len(index)).sum()
+    return float(1 - observed[0] / expected), float(1 - observed[1] / expected)
 
 
 def fit_anchors(
@@ -209,7 +231,7 @@ def fit_anchors(
         n: number of anchors, about; at least one per label of 40 rows or more, at most as many as there are distinct
             rows. If ``None``, the fewest of 8, 16, 32 and 64 (of 1, 2 and 4 where there are not 40 rows for each of 8)
             for which re-pairing haplotypes at random within their anchor is expected to keep F_IS within .01; the most
-            that have 40 rows each on average where none does, and where rows are people.
+            that have 96 rows each on average where none does, and where rows are people.
         kind: ``"means"`` starts the sampler at the mean of a cluster; ``"medoids"`` at the row nearest to that mean.
         least_rows: rows below which a label has no anchors of its own and borrows from its parent.
         seed: of the clustering.
@@ -227,25 +249,30 @@ def fit_anchors(
     columns = np.sort(rng.choice(units.states.shape[1], size=min(units.states.shape[1], 2000), replace=False))
     haplotypes = units.phased_at_random(rng)[:, columns]
     observed = inbreeding(haplotypes) if units.per_person == 2 else float("nan")
-    possible = [k for k in _CANDIDATES if k == 1 or k * _ROWS_PER_ANCHOR <= rows]
+    least = {k: k * (_ROWS_PER_ANCHOR if k <= _USUALLY_LEAST else _ROWS_PER_FURTHER_ANCHOR) for k in _CANDIDATES}
+    possible = [k for k in _CANDIDATES if k == 1 or least[k] <= rows]
     candidates = [n] if n is not None else [k for k in possible if k >= _USUALLY_LEAST] or possible
     row_label = np.repeat(label_index, units.per_person)
     row_parent = np.unique([(parents or {}).get(name, "") for name in names], return_inverse=True)[1][row_label]
     stratum = _strata(row_label, row_parent, least_rows)
-    assignment, repaired = np.zeros(rows, dtype=np.int64), float("nan")
+    assignment, repaired, share = np.zeros(rows, dtype=np.int64), float("nan"), 0.0
+    alike = repaired
     for k in candidates:
         assignment = _clusters(scores, stratum, row_parent, k, seed=seed)
         if units.per_person == 2:
-            repaired = _repaired(haplotypes, assignment)
+            repaired, alike = _repaired(haplotypes, assignment)
             if abs(repaired - observed) <= _TOLERANCE and k > 1:
                 break
+    if repaired < observed and alike > repaired:
+        share = min((observed - repaired) / (alike - repaired), _MOST_ALIKE)
+        repaired += share * (alike - repaired)
     points = _points(units, assignment)
     return Anchors(
         assignment=assignment,
         points=points,
         starts=points if kind == "means" else _medoids(units, assignment, scores),
         weights=np.bincount(assignment, minlength=len(points)) / rows,
-        population=_population(units, names, label_index, assignment, parents, least_rows),
+        population=_population(units, names, label_index, assignment, parents, least_rows).alike(share),
         inbreeding=(observed, repaired),
     )
 

@@ -27,6 +27,8 @@ LEAST_ROWS = 3
 
 _PSEUDO_ROWS = 0.3
 _PSEUDO_PATHS = 0.1
+_PSEUDO_ANCHORS = torch.logspace(-1.5, 2.0, 29, dtype=torch.float64)
+"""Numbers of rows of no background in particular that are tried."""
 _ERROR = 0.001
 """Share of alleles that differ from those of the background."""
 _STRONGEST = 30.0
@@ -82,6 +84,10 @@ class Backgrounds(nn.Module):
         sizes: rows on each background, (tiles, M).
         paths: rows on background i of tile t and j of tile t + 1: int64 (3, number), columns (t, i · M + j, rows),
             t ascending.
+        anchored: rows of anchor a on background j of tile t: int64 (3, number), columns (t, a · M + j, rows), t
+            ascending.
+        share: of every anchor among the rows, (A,), > 0.
+        pseudo: rows of no background in particular that the anchors of a background are mixed with, (), > 0.
         tile: sites per tile.
         ploidy: largest state.
     """
@@ -90,9 +96,22 @@ class Backgrounds(nn.Module):
     variance: Tensor
     sizes: Tensor
     paths: Tensor
+    anchored: Tensor
+    share: Tensor
+    pseudo: Tensor
 
     def __init__(
-        self, means: Tensor, variance: Tensor, sizes: Tensor, paths: Tensor, *, tile: int, ploidy: int = 1
+        self,
+        means: Tensor,
+        variance: Tensor,
+        sizes: Tensor,
+        paths: Tensor,
+        anchored: Tensor,
+        share: Tensor,
+        pseudo: Tensor,
+        *,
+        tile: int,
+        ploidy: int = 1,
     ) -> None:
         super().__init__()
         self.tile, self.ploidy = tile, ploidy
@@ -100,7 +119,10 @@ class Backgrounds(nn.Module):
         self.register_buffer("variance", variance)
         self.register_buffer("sizes", sizes)
         self.register_buffer("paths", paths)
-        self._made: OrderedDict[int, Tensor] = OrderedDict()
+        self.register_buffer("anchored", anchored)
+        self.register_buffer("share", share)
+        self.register_buffer("pseudo", pseudo)
+        self._made: OrderedDict[int, tuple[Tensor, Tensor, Tensor]] = OrderedDict()
 
     @property
     def count(self) -> int:
@@ -124,25 +146,78 @@ class Backgrounds(nn.Module):
         out += _PSEUDO_PATHS * possible / possible.sum(-1, keepdim=True)
         return out.div_(out.sum(-1, keepdim=True))
 
-    def _step(self, t: int) -> Tensor:
-        """Probability of background j in tile t + 1 given i in tile t, (M, M), from memory where it is at hand.
+    def _affinity(self, first: int, last: int) -> Tensor:
+        """P(anchor | background) in tiles first … last − 1, (tiles, A, M)."""
+        anchors, m = len(self.share), self.count
+        lo, hi = torch.searchsorted(self.anchored[0].contiguous(), self.anchored.new_tensor([first, last])).tolist()
+        t, pair, rows = self.anchored[:, lo:hi]
+        out = torch.zeros((last - first) * anchors * m, device=self.means.device)
+        out[(t - first) * anchors * m + pair] = rows.float()
+        out = out.view(last - first, anchors, m)
+        usual = self.pseudo * self.share.unsqueeze(1)
+        return (out + usual) / (self.sizes[first:last].unsqueeze(1) + self.pseudo)
 
-        All of a region of usual size are; of a long chromosome those of the tiles used last.
+    def _chain(self, t: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The chain at tile t, from memory where it is at hand.
+
+        Probability of background j in tile t + 1 given i in tile t, (M, M); P(anchor | background) in tile t, (A, M);
+        and its mean in tile t + 1 given the background in tile t, (A, M). Those of the last tile lead nowhere.
+
+        All of a region of usual size are kept; of a long chromosome those of the tiles used last.
         """
-        tiles, size = len(self.sizes), self.count**2
+        tiles, size = len(self.sizes), self.count * (self.count + 2 * len(self.share))
         length = tiles if tiles * size <= _KEPT else _BLOCK
         number, place = divmod(t, length)
         made = self._made.get(number)
-        if made is None or made.device != self.means.device:
+        if made is None or made[0].device != self.means.device:
             while self._made and (len(self._made) + 1) * length * size > _KEPT:
                 self._made.popitem(last=False)
-            made = self._made[number] = self._steps(number * length, min(tiles - 1, (number + 1) * length))
+            first, last = number * length, min(tiles, (number + 1) * length)
+            steps = self._steps(first, min(tiles - 1, last))
+            affinity = self._affinity(first, min(tiles, last + 1))
+            ahead = torch.bmm(affinity[1 : len(steps) + 1], steps.transpose(1, 2))
+            if last == tiles:
+                steps, ahead = (torch.cat([x, x.new_zeros(1, *x.shape[1:])]) for x in (steps, ahead))
+            made = self._made[number] = (steps, affinity[: last - first], ahead)
         self._made.move_to_end(number)
-        return made[place]
+        return made[0][place], made[1][place], made[2][place]
+
+    def _link(
+        self, run: slice, t: int, anchor: Tensor | None, own: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Step out of tile t of the run; P(anchor | background) there, and what it is expected to be in the next tile.
+
+        The last two are those of every row's anchor, (B, M), without the rows that are left out; the step is with them.
+        """
+        step, affinity, ahead = self._chain(run.start + t)
+        if anchor is None:
+            return step, None, None
+        here, beyond = affinity[anchor], ahead[anchor]
+        if own is not None:
+            rows, k = torch.arange(len(anchor), device=anchor.device), own[t]
+            here[rows, k] = self._alone(run.start + t, here[rows, k], k)
+            if t + 1 < len(own):
+                there = self._chain(run.start + t + 1)[1][anchor, own[t + 1]]
+                without = self._alone(run.start + t + 1, there, own[t + 1])
+                beyond = torch.addcmul(beyond, step.T[own[t + 1]], (without - there).unsqueeze(1))
+                less = self._less(run, own)[t]
+                beyond[rows, k] = (1 + less) * beyond[rows, k] - less * without
+        return step, here, beyond.clamp_min(1e-12)
+
+    def _alone(self, t: int, affinity: Tensor, own: Tensor) -> Tensor:
+        """P(anchor | background) of a background that one row of this anchor has left, (B,)."""
+        size = self.sizes[t][own] + self.pseudo
+        return ((affinity * size - 1) / (size - 1)).clamp_min(1e-12)
 
     @torch.no_grad()
     def forward(
-        self, linear: Tensor, precision: Tensor, *, first_site: int = 0, leave_out: Membership | None = None
+        self,
+        linear: Tensor,
+        precision: Tensor,
+        *,
+        anchor: Tensor | None = None,
+        first_site: int = 0,
+        leave_out: Membership | None = None,
     ) -> Tensor:
         """States implied by the posterior over paths, (B, sites).
 
@@ -151,6 +226,7 @@ class Backgrounds(nn.Module):
         Args:
             linear: h of the site-wise likelihood exp(h x − ½ P x²), (B, sites), for a run of sites.
             precision: P, same shape or (1, sites), ≥ 0.
+            anchor: anchor of each row, (B,), where it is known.
             first_site: index of the first site of the run.
             leave_out: rows to take out of their own backgrounds, in the order of the batch.
         """
@@ -168,7 +244,7 @@ class Backgrounds(nn.Module):
             score = slope * without if curve is None else slope * without + curve * without.square()
             evidence.scatter_(2, own.unsqueeze(-1), score.sum(-1, keepdim=True))
             change = without - a
-        r = self._posterior(evidence, run.tiles, own)
+        r = self._posterior(evidence, run.tiles, anchor, own)
         mean = torch.bmm(r, means.transpose(1, 2))
         if own is not None:
             mean += r.gather(2, own.unsqueeze(-1)) * change
@@ -176,28 +252,38 @@ class Backgrounds(nn.Module):
 
     @torch.no_grad()
     def draw(
-        self, linear: Tensor, precision: Tensor, *, generator: torch.Generator | None = None
+        self,
+        linear: Tensor,
+        precision: Tensor,
+        *,
+        anchor: Tensor | None = None,
+        generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
         """What one path drawn from the posterior implies, and what all paths do, (B, sites) each.
 
         Args:
             linear: h of the site-wise likelihood over the whole chromosome, (B, sites).
             precision: P, same shape or (1, sites), ≥ 0.
+            anchor: anchor of each row, (B,), where it is known.
             generator: source of the paths.
         """
         run = self._run(0, linear.shape[-1])
         odds, slope, curve = self._likelihood(linear, precision, run)
         weight = _relative(self._evidence(slope, curve, self.means))
-        ahead = self._ahead(weight, run.tiles, None)
+        ahead = self._ahead(weight, run.tiles, anchor, None)
         tiles, batch, m = ahead.shape
         u = torch.rand(tiles, batch, 1, generator=generator, device=linear.device)
         path = torch.empty(tiles, batch, dtype=torch.int64, device=linear.device)
         for t in range(tiles - 1, -1, -1):
-            mass = ahead[t] if t == tiles - 1 else ahead[t] * self._step(t).T[path[t + 1]]
+            mass = ahead[t]
+            if t < tiles - 1:
+                step, _, beyond = self._link(run.tiles, t, anchor, None)
+                mass = mass * step.T[path[t + 1]]
+                mass = mass if beyond is None else mass / beyond
             mass = mass.cumsum(-1)
             path[t] = (mass < u[t] * mass[:, -1:]).sum(-1).clamp_max(m - 1)
         drawn = self.means.transpose(1, 2).gather(1, path.unsqueeze(-1).expand(-1, -1, self.tile))
-        overall = torch.bmm(self._behind(ahead, weight, run.tiles, None), self.means.transpose(1, 2))
+        overall = torch.bmm(self._behind(ahead, weight, run.tiles, anchor, None), self.means.transpose(1, 2))
         return self._state(self._joined(drawn, run), odds), self._state(self._joined(overall, run), odds)
 
     @torch.no_grad()
@@ -211,7 +297,7 @@ class Backgrounds(nn.Module):
         linear = 2 * _STRONGEST * (states.to(self.means) - 0.5) * known
         run = self._run(0, linear.shape[-1])
         _, slope, curve = self._likelihood(linear, torch.zeros_like(linear[:1]), run)
-        return self._posterior(self._evidence(slope, curve, self.means), run.tiles, None).argmax(-1).T
+        return self._posterior(self._evidence(slope, curve, self.means), run.tiles, None, None).argmax(-1).T
 
     def _run(self, first_site: int, sites: int) -> _Run:
         first, offset = divmod(first_site, self.tile)
@@ -251,51 +337,60 @@ class Backgrounds(nn.Module):
         one, zero = _seen(odds)
         return mean * ((1 - _ERROR) * odds / one) + (1 - mean) * (_ERROR * odds / zero)
 
-    def _posterior(self, evidence: Tensor, run: slice, own: Tensor | None) -> Tensor:
+    def _posterior(self, evidence: Tensor, run: slice, anchor: Tensor | None, own: Tensor | None) -> Tensor:
         """Posterior over the backgrounds of every tile, (tiles, B, M), from log-likelihoods, which are used up."""
         weight = _relative(evidence)
-        return self._behind(self._ahead(weight, run, own), weight, run, own)
+        return self._behind(self._ahead(weight, run, anchor, own), weight, run, anchor, own)
 
     def _less(self, run: slice, own: Tensor) -> Tensor:
         """What one row weighs among those that leave its background, (tiles, B)."""
         return 1 / (self.sizes[run].gather(1, own) + (_PSEUDO_PATHS - 1))
 
-    def _ahead(self, weight: Tensor, run: slice, own: Tensor | None) -> Tensor:
+    def _ahead(self, weight: Tensor, run: slice, anchor: Tensor | None, own: Tensor | None) -> Tensor:
         """Posterior of every tile's background given the evidence up to it."""
         out = torch.empty_like(weight)
         rows = torch.arange(weight.shape[1], device=weight.device)
         v = self.sizes[run.start].expand(len(rows), -1)
+        less = None if own is None else self._less(run, own)
         if own is not None:
-            less = self._less(run, own)
             v = v.scatter_add(1, own[0].unsqueeze(1), v.new_full((len(rows), 1), -1.0))
+        step = v.new_empty(0)
         for t in range(len(weight)):
+            following, affinity, beyond = self._link(run, t, anchor, own)
             if t:
-                here, step = v, self._step(run.start + t - 1)
+                here = v
                 v = v @ step
-                if own is not None:
+                if own is not None and less is not None:
                     # A row that takes its own path away leaves the others of its background with the rest.
                     c = (here[rows, own[t - 1]] * less[t - 1]).unsqueeze(1)
                     v = torch.addcmul(v, c, step[own[t - 1]])
                     v[rows, own[t]] = (v[rows, own[t]] - c.squeeze(1)).clamp_min(0.0)
-            v = v * weight[t]
+            v = v * weight[t] if affinity is None else v * weight[t] * affinity
             v = v / v.sum(-1, keepdim=True).clamp_min(1e-30)
             out[t] = v
+            step, v = following, v if beyond is None else v / beyond
         return out
 
-    def _behind(self, ahead: Tensor, weight: Tensor, run: slice, own: Tensor | None) -> Tensor:
+    def _behind(self, ahead: Tensor, weight: Tensor, run: slice, anchor: Tensor | None, own: Tensor | None) -> Tensor:
         """Posterior given the evidence on either side, in the place of that of one side."""
         rows = torch.arange(weight.shape[1], device=weight.device)
         less = None if own is None else self._less(run, own)
         u = torch.ones_like(ahead[0])
-        for t in range(len(weight) - 2, -1, -1):
-            u = u * weight[t + 1]
-            there = u
-            u = u @ self._step(run.start + t).T
-            if own is not None and less is not None:
-                k = own[t]
-                u[rows, k] = (u[rows, k] * (1 + less[t]) - less[t] * there[rows, own[t + 1]]).clamp_min(0.0)
-            u = u / u.sum(-1, keepdim=True).clamp_min(1e-30)
-            ahead[t] *= u
+        following: Tensor | None = None
+        for t in range(len(weight) - 1, -1, -1):
+            step, affinity, beyond = self._link(run, t, anchor, own)
+            if t < len(weight) - 1:
+                u = u * weight[t + 1]
+                u = u if following is None else u * following
+                there = u
+                u = u @ step.T
+                if own is not None and less is not None:
+                    k = own[t]
+                    u[rows, k] = (u[rows, k] * (1 + less[t]) - less[t] * there[rows, own[t + 1]]).clamp_min(0.0)
+                u = u if beyond is None else u / beyond
+                u = u / u.sum(-1, keepdim=True).clamp_min(1e-30)
+                ahead[t] *= u
+            following = affinity
         return ahead.div_(ahead.sum(-1, keepdim=True).clamp_min(1e-30))
 
     @classmethod
@@ -308,10 +403,14 @@ class Backgrounds(nn.Module):
         tile: int,
         halo: int,
         generator: torch.Generator,
+        anchor: Tensor | None = None,
+        anchors: int = 1,
         ploidy: int = 1,
         rounds: int = 6,
     ) -> tuple[Backgrounds, Tensor]:
         """Lloyd's algorithm in every window, and the paths of the rows through its clusters.
+
+        How far the counts of anchors are believed is chosen by what they say of rows left out of them.
 
         Args:
             states: rows (n, sites), float, unknown states filled in.
@@ -319,6 +418,8 @@ class Backgrounds(nn.Module):
             tile: sites per tile.
             halo: sites of context on either side.
             generator: chooses the rows clusters start from.
+            anchor: anchor of every row, (n,); all alike if ``None``.
+            anchors: number of anchors.
             ploidy: largest state.
             rounds: iterations.
 
@@ -351,7 +452,29 @@ class Backgrounds(nn.Module):
         pair = members[:, :-1] * count + members[:, 1:]
         found, rows = (torch.arange(tiles - 1) * count**2 + pair).unique(return_counts=True)
         paths = torch.stack([found // count**2, found % count**2, rows])
-        return cls(means, variances, sizes, paths, tile=tile, ploidy=ploidy), members
+        anchor = torch.zeros(n, dtype=torch.int64) if anchor is None else anchor
+        triple = (torch.arange(tiles) * anchors + anchor.unsqueeze(1)) * count + members
+        found, rows = triple.unique(return_counts=True)
+        anchored = torch.stack([found // (anchors * count), found % (anchors * count), rows])
+        share = (torch.bincount(anchor, minlength=anchors) + 1 / anchors) / (n + 1)
+        of = sizes.ravel()[anchored[0] * count + anchored[1] % count]
+        pseudo = _pseudo_count(anchored[2], of, share[anchored[1] // count])
+        return cls(means, variances, sizes, paths, anchored, share, pseudo, tile=tile, ploidy=ploidy), members
+
+
+def _pseudo_count(rows: Tensor, of: Tensor, prior: Tensor) -> Tensor:
+    """Pseudo-rows α under which rows left out one at a time are likeliest, ().
+
+    The probability of a kind of which ``rows`` of ``of`` are is (rows + α · prior) / (of + α).
+
+    Args:
+        rows: of each kind, (number,), ≥ 1.
+        of: rows that might have been of the kind, (number,).
+        prior: probability of the kind before any row, (number,).
+    """
+    n, m, q = (x.double() for x in (rows, of, prior))
+    likelihood = torch.stack([(n * ((n - 1 + a * q) / (m - 1 + a)).log()).sum() for a in _PSEUDO_ANCHORS])
+    return _PSEUDO_ANCHORS[likelihood.argmax()].float()
 
 
 def _seen(odds: Tensor) -> tuple[Tensor, Tensor]:

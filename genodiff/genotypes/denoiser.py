@@ -27,17 +27,17 @@ from genodiff.core.denoisers import Denoiser, GaussianMixtureDenoiser
 from genodiff.genotypes.backgrounds import Backgrounds, Membership
 from genodiff.genotypes.network import ChromosomeNetwork
 
-__all__ = ["FEATURES", "AlleleDenoiser"]
+__all__ = ["FEATURES", "AlleleDenoiser", "log_odds"]
 
 FEATURES = 3
 """Channels per site shown to the network, besides one per scale of backgrounds."""
 
 
 _CERTAIN = 1e-4
-_ANCESTRY = 0.005
 
 
-def _log_odds(p: Tensor) -> Tensor:
+def log_odds(p: Tensor) -> Tensor:
+    """Log odds of probabilities kept away from 0 and 1."""
     return torch.logit(p.clamp(_CERTAIN, 1 - _CERTAIN))
 
 
@@ -86,6 +86,38 @@ class AlleleDenoiser(Denoiser):
 
         ``leave_out`` names, per scale, training rows to take out of their own backgrounds.
         """
+        return self._views(x_t, t, component=component, conditions=conditions, leave_out=leave_out)[0]
+
+    def together(
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        *,
+        component: Tensor | None,
+        conditions: tuple[Tensor, ...],
+        generator: torch.Generator | None,
+    ) -> tuple[Tensor, Tensor | float]:
+        """Log odds, and their shift, (B, d), by one path of backgrounds per row, drawn from the posterior.
+
+        Alleles of one background come or go together: drawn site by site, a rare haplotype would come in pieces, which
+        the next step takes for noise. The paths are those at the widest scale. Dosages have no paths of their own: 0.
+        """
+        return self._views(
+            x_t, t, component=component, conditions=conditions, draws=self.ploidy == 1, generator=generator
+        )
+
+    def _views(
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        *,
+        component: Tensor | None,
+        conditions: tuple[Tensor, ...],
+        leave_out: Sequence[Membership] | None = None,
+        draws: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, Tensor | float]:
+        """Log odds, and their shift by the paths drawn, if any are to be."""
         ploidy = self.ploidy
         with torch.no_grad(), full_precision(x_t):
             p = self.base.posterior(x_t, t, component=component)
@@ -104,22 +136,29 @@ class AlleleDenoiser(Denoiser):
                 base = torch.stack([torch.zeros_like(h), *states], dim=-1)
                 mean = torch.softmax(base, dim=-1) @ torch.arange(3, dtype=base.dtype, device=base.device) / 2
         if self.network is None:
-            return base
+            return base, 0.0
         noise = self.process.noise_ratio(t, rate=self.reference_rate).log().expand(len(x_t))
         with torch.no_grad(), full_precision(x_t):
             channels = [frequency - 0.5, mean - 0.5, own / (4 + own.abs())]
             own_rows: Sequence[Membership | None] = leave_out or [None] * len(self.backgrounds)
-            lean = h + self._ancestry(component)
-            implied = [
-                g(lean, p.precision, first_site=self.first_site, leave_out=row) / ploidy
-                for g, row in zip(self.backgrounds, own_rows, strict=True)
-            ]
+            anchor = component if self.ploidy == 1 else None
+            scales: list[Backgrounds] = list(self.backgrounds)  # type: ignore[arg-type]
+            widest = max((g.tile for g in scales), default=0)
+            implied: list[Tensor] = []
+            shift: Tensor | float = 0.0
+            for g, row in zip(scales, own_rows, strict=True):
+                if draws and g.tile == widest:
+                    one, every = g.draw(h, p.precision, anchor=anchor, generator=generator)
+                    shift = log_odds(one) - log_odds(every)
+                else:
+                    every = g(h, p.precision, anchor=anchor, first_site=self.first_site, leave_out=row) / ploidy
+                implied.append(every)
             channels += [f - 0.5 for f in implied]
             features = torch.stack(channels, dim=-1) * 2
             opinions = None
             if implied:
-                own_view = _log_odds(mean)
-                opinions = torch.stack([_log_odds(f) - own_view for f in implied], dim=-1)
+                own_view = log_odds(mean)
+                opinions = torch.stack([log_odds(f) - own_view for f in implied], dim=-1)
         correction = self.network(
             features,
             noise,
@@ -127,7 +166,7 @@ class AlleleDenoiser(Denoiser):
             opinions=opinions,
             first_tile=self.first_site // self.network.config.tile,
         )
-        return base + (correction.squeeze(-1) if ploidy == 1 else F.pad(correction, (1, 0)))
+        return base + (correction.squeeze(-1) if ploidy == 1 else F.pad(correction, (1, 0))), shift
 
     def _others(
         self, cavity: Tensor, precision: Tensor, component: Tensor | None, responsibility: Tensor
@@ -158,16 +197,6 @@ class AlleleDenoiser(Denoiser):
             for g in range(1, ploidy + 1)
         ]
 
-    def _ancestry(self, component: Tensor | None) -> Tensor | float:
-        """What the anchor of a row says about its alleles beside their frequencies, as linear evidence, (B, d).
-
-        Alleles in LD say the same thing many times over, which the share they are given makes up for.
-        """
-        if component is None or self.ploidy == 2:
-            return 0.0
-        prior = self.base.prior
-        return _ANCESTRY * (_log_odds(prior.means) - _log_odds(self.process.mean))[component]
-
     def expectation(self, logits: Tensor) -> Tensor:
         """Expected state, (B, d), in [0, ploidy]."""
         if self.ploidy == 1:
@@ -197,24 +226,6 @@ class AlleleDenoiser(Denoiser):
                 return (u < torch.sigmoid(logits.float())).float()
             above = 1 - torch.softmax(logits.float(), dim=-1).cumsum(-1)[..., :2]
             return (u.unsqueeze(-1) < above).sum(-1).float()
-
-    def together(
-        self, x_t: Tensor, t: Tensor, *, component: Tensor | None, generator: torch.Generator | None
-    ) -> Tensor | float:
-        """Shift of the log odds of alleles, (B, d), by one path of backgrounds per row, drawn from their posterior.
-
-        Alleles of one background come or go together: drawn site by site, a rare haplotype would come in pieces, which
-        the next step takes for noise. The paths are those at the widest scale. Dosages have no paths of their own: 0.
-        """
-        if self.ploidy == 2 or not len(self.backgrounds):
-            return 0.0
-        with full_precision(x_t):
-            p = self.base.posterior(x_t, t, component=component)
-            scales: list[Backgrounds] = list(self.backgrounds)  # type: ignore[arg-type]
-            widest = max(scales, key=lambda scale: scale.tile)
-            lean = p.innovation + p.precision * p.mean + self._ancestry(component)
-            one, every = widest.draw(lean, p.precision, generator=generator)
-            return _log_odds(one) - _log_odds(every)
 
     def draw(self, x_t: Tensor, t: Tensor, *, generator: torch.Generator | None = None, **condition: Any) -> Tensor:
         """States drawn from the posterior, (B, d)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,7 +21,7 @@ from genodiff.core.schedules import log_noise_grid
 from genodiff.core.training import Workers, generator_on, step_generator
 from genodiff.genotypes.backgrounds import Backgrounds, Membership
 from genodiff.genotypes.config import ModelConfig, SamplerName
-from genodiff.genotypes.denoiser import FEATURES, AlleleDenoiser
+from genodiff.genotypes.denoiser import FEATURES, AlleleDenoiser, log_odds
 from genodiff.genotypes.network import ChromosomeNetwork
 
 __all__ = ["SAMPLERS", "AlleleProblem", "Engine", "autocast", "horizon_for"]
@@ -223,7 +223,9 @@ class CalibratedDenoiser(Denoiser):
     E[D(X_t)] = E[X_0] holds for the true posterior mean at every t; with a learned one rare lineages are lost on the
     way, a few per cent a step. A per-site shift of the log odds restores the mean, by damped Newton steps: bounded,
     because a lineage that is gone cannot be called back, and weaker in small batches, whose own mean is uncertain.
-    As noise falls lineages are settled and a shift puts alleles where they do not belong: its bound falls too.
+    E[D(X_t) a] = E[X_0 a] holds as well, with a the frequencies of a row's anchor: where rows drift to the frequencies
+    of everybody, one more number, the same for all rows and sites, leans them towards their anchors.
+    As noise falls lineages are settled and a shift puts alleles where they do not belong: the bounds fall too.
 
     Args:
         denoiser: the denoiser to hold in place.
@@ -231,9 +233,9 @@ class CalibratedDenoiser(Denoiser):
     """
 
     _LARGEST = 4.0
-    _TOGETHER = 2.0
     _STEPS = 3
     _DAMPING = 32.0
+    _LEAN = 0.5
     _PART = 128
 
     def __init__(self, denoiser: AlleleDenoiser, *, means: Tensor) -> None:
@@ -242,29 +244,38 @@ class CalibratedDenoiser(Denoiser):
 
     def logits(self, x_t: Tensor, t: Tensor, *, component: Tensor, conditions: tuple[Tensor, ...]) -> Tensor:
         """Shifted log odds."""
+        logits = [self.denoiser.logits(x, t, **given) for x, given in self._parts(x_t, component, conditions)]
+        return self._held(torch.cat(logits).float(), t, component)
+
+    def _parts(
+        self, x_t: Tensor, component: Tensor, conditions: tuple[Tensor, ...]
+    ) -> Iterator[tuple[Tensor, dict[str, Any]]]:
+        """Parts that fit the processor's cache: the network runs on these, the calibration sees the whole batch."""
+        for at in range(0, len(x_t), self._PART):
+            i = slice(at, at + self._PART)
+            yield x_t[i], {"component": component[i], "conditions": tuple(c[i] for c in conditions)}
+
+    def _held(self, logits: Tensor, t: Tensor, component: Tensor) -> Tensor:
+        """Log odds with the mean, and the lean towards the anchors, that they should have."""
         denoiser = self.denoiser
-        # The network runs on parts that fit the processor's cache; the calibration sees the whole batch.
-        parts = [slice(at, at + self._PART) for at in range(0, len(x_t), self._PART)]
-        logits = torch.cat(
-            [
-                denoiser.logits(x_t[i], t, component=component[i], conditions=tuple(c[i] for c in conditions))
-                for i in parts
-            ]
-        ).float()
-        largest = self._LARGEST * min(1.0, float(self.process.noise_ratio(t, rate=_FAST_RATE))) ** 0.5
+        firmness = min(1.0, float(self.process.noise_ratio(t, rate=_FAST_RATE))) ** 0.5
+        largest, most = firmness * self._LARGEST, firmness * self._LEAN
         target = self.means[component].mean(0)
         states = torch.arange(denoiser.ploidy + 1, dtype=logits.dtype, device=logits.device)
-        moved, shift = logits, torch.zeros_like(target)
+        odds = log_odds(self.means / denoiser.ploidy)
+        towards, own = (odds - log_odds(target / denoiser.ploidy))[component], self.means[component] - target
+        moved, shift, lean = logits, torch.zeros_like(target), logits.new_zeros(())
         for _ in range(self._STEPS):
             mean = denoiser.expectation(moved)
             if denoiser.ploidy == 1:
-                slope = (mean * (1 - mean)).mean(0)
+                slope = mean * (1 - mean)
             else:
-                spread = (torch.softmax(moved, dim=-1) * states.square()).sum(-1)
-                slope = (spread - mean.square()).mean(0)
-            change = (target - mean.mean(0)) / (slope + 1e-5)
+                slope = (torch.softmax(moved, dim=-1) * states.square()).sum(-1) - mean.square()
+            change = (target - mean.mean(0)) / (slope.mean(0) + 1e-5)
             shift = (shift + change.clamp(-1, 1)).clamp(-largest, largest)
-            by = shift * len(x_t) / (len(x_t) + self._DAMPING)
+            missing = (own * (own - (mean - mean.mean(0)))).sum()
+            lean = (lean + missing / ((slope * towards * own).sum() + 1e-5)).clamp(-most, most)
+            by = shift * len(logits) / (len(logits) + self._DAMPING) + lean * towards
             moved = logits + (by if denoiser.ploidy == 1 else by.unsqueeze(-1) * states)
         return moved
 
@@ -273,10 +284,15 @@ class CalibratedDenoiser(Denoiser):
         return self.denoiser.expectation(self.logits(x_t, t, **condition))
 
     def draw(self, x_t: Tensor, t: Tensor, *, generator: torch.Generator | None = None, **condition: Any) -> Tensor:
-        """States drawn from the calibrated posterior, (B, d); once ancestry is plain, a background at a time."""
-        logits = self.logits(x_t, t, **condition)
-        if float(self.process.noise_ratio(t, rate=_FAST_RATE)) < self._TOGETHER:
-            logits = logits + self.denoiser.together(x_t, t, component=condition["component"], generator=generator)
+        """States drawn from the calibrated posterior, (B, d), a background at a time."""
+        component = condition["component"]
+        views = [
+            self.denoiser.together(x, t, generator=generator, **given)
+            for x, given in self._parts(x_t, component, condition["conditions"])
+        ]
+        logits = self._held(torch.cat([own.float() for own, _ in views]), t, component)
+        if isinstance(views[0][1], Tensor):
+            logits = logits + torch.cat([shift for _, shift in views])  # type: ignore[misc]
         return self.denoiser.states(logits, t, generator=generator)
 
 

@@ -237,6 +237,8 @@ class GenotypeModel:
                 count=count,
                 tile=tile,
                 halo=halo,
+                anchor=torch.from_numpy(anchors.assignment[rows]),
+                anchors=anchors.n,
                 ploidy=units.ploidy,
                 generator=torch.Generator().manual_seed(seed),
             )

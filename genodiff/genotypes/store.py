@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["FORMAT_VERSION", "load_model", "save_model"]
 
 FORMAT = "genodiff-model"
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 _DIGEST_KEY = "header_sha256"
 
 
@@ -189,6 +189,9 @@ def _rebuild(path: Path, header: dict[str, Any]) -> GenotypeModel:
                 tensors[f"backgrounds.{k}.variance"],
                 tensors[f"backgrounds.{k}.sizes"],
                 tensors[f"backgrounds.{k}.paths"],
+                tensors[f"backgrounds.{k}.anchored"],
+                tensors[f"backgrounds.{k}.share"],
+                tensors[f"backgrounds.{k}.pseudo"],
                 tile=tile,
                 ploidy=header["ploidy"],
             )

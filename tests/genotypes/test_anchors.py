@@ -51,15 +51,46 @@ def test_inbreeding_leaves_unknown_states_out() -> None:
 def test_expected_inbreeding_after_repairing_is_the_mean_over_repairings() -> None:
     haplotypes = units(two_populations(40, 60)).states
     group = np.random.default_rng(4).integers(0, 3, len(haplotypes))
-    rng, drawn = np.random.default_rng(5), []
+    rng, drawn, alike = np.random.default_rng(5), [], []
     for _ in range(400):
         partner = np.arange(len(group))
         for g in range(3):
             members = np.flatnonzero(group == g)
             partner[members] = rng.permutation(members)
         drawn.append(inbreeding(haplotypes[partner]))
-    error = 5 * np.std(drawn) / np.sqrt(len(drawn))
-    assert _repaired(haplotypes, group) == pytest.approx(np.mean(drawn), abs=error)
+        pairs = [rng.permutation(np.flatnonzero(group == g)) for g in range(3)]
+        alike.append(inbreeding(haplotypes[np.concatenate([p[: len(p) // 2 * 2] for p in pairs])]))
+    for found, sample in zip(_repaired(haplotypes, group), (drawn, alike), strict=True):
+        assert found == pytest.approx(np.mean(sample), abs=5 * np.std(sample) / np.sqrt(len(sample)))
+
+
+def test_people_alike_make_up_for_ancestry_that_anchors_do_not_tell() -> None:
+    """Of 12 founders, a tenth of people have one twice. Eight anchors cannot tell who is whose, but that it happens."""
+    rng = np.random.default_rng(3)
+    founders = (rng.random((12, 400)) < rng.uniform(0.1, 0.9, 400)).astype(np.int8)
+    pair = rng.integers(0, 12, (1000, 2))
+    pair[:100, 1] = pair[:100, 0]
+    states = founders[pair.ravel()] ^ (rng.random((2000, 400)) < 0.02)
+    people = units(states.reshape(1000, 2, 400).transpose(0, 2, 1))
+    anchors = fit_anchors(people, n=8, seed=1)
+    observed, expected = anchors.inbreeding
+    plain = _repaired(people.states, anchors.assignment)[0]
+    assert plain < observed - 0.01
+    assert expected == pytest.approx(observed, abs=0.002)
+    pools = [np.flatnonzero(anchors.assignment == k) for k in range(anchors.n)]
+    drawn = anchors.population.draw(4000, rng=rng)[:, 1:].ravel()
+    assert inbreeding(people.states[[rng.choice(pools[k]) for k in drawn]]) == pytest.approx(expected, abs=0.02)
+
+
+def test_people_alike_keep_the_share_of_every_anchor() -> None:
+    made = POPULATION.alike(0.2)
+    for population in (POPULATION, made):
+        share = np.bincount(population.combinations[:, 1:].T.ravel(), np.tile(population.counts, 2), minlength=3)
+        np.testing.assert_allclose(share, [50 + 40 + 5, 50 + 50, 5])
+    assert made.counts[(made.combinations == [0, 0, 1]).all(1)] == pytest.approx(40)
+    assert made.counts[(made.combinations == [0, 0, 0]).all(1)] == pytest.approx(5)
+    assert made.counts[(made.combinations == [0, 1, 1]).all(1)] == pytest.approx(30)
+    assert POPULATION.alike(0) is POPULATION
 
 
 def test_anchors_keep_two_populations_apart_and_their_difference() -> None:

@@ -11,7 +11,7 @@ import torch
 
 from data_prep.variants import VariantTable
 from genodiff.genotypes.config import SamplerName
-from genodiff.genotypes.engine import SAMPLERS
+from genodiff.genotypes.engine import SAMPLERS, CalibratedDenoiser
 from genodiff.genotypes.model import GenotypeModel
 from genodiff.genotypes.units import units_of
 from tests.genotypes.tables import small
@@ -134,3 +134,45 @@ def test_choices_survive_saving(table: VariantTable, tmp_path: Path, changes: di
     assert loaded.config == fitted.config
     drawn = [m.sample(6, seed=4).haplotypes for m in (fitted, loaded)]
     np.testing.assert_array_equal(*drawn)
+
+
+def test_sampling_holds_the_means_of_a_batch_and_of_its_anchors(table: VariantTable) -> None:
+    """An untrained model that knows nothing of anchors: rows drift to the frequencies of everybody and are held."""
+    engine = untrained(table, base="gaussian", anchors=4, scales=()).engine
+    means = engine.prior.means
+    # Far more rows than the held mean is damped by; anchors in other shares than in the base.
+    component = torch.cat([torch.arange(len(means)).repeat(600), torch.zeros(600, dtype=torch.int64)])
+    conditions = (component, torch.zeros_like(component))[: len(engine.conditions)]
+    t = torch.tensor(float(engine.process.time_of_noise(torch.tensor(4.0, dtype=torch.float64), rate=-0.5)))
+    generator = torch.Generator().manual_seed(1)
+    x_0 = (torch.rand(len(component), means.shape[1], generator=generator) < means[component]).float()
+    x_t = engine.process.transition(torch.zeros(()), t).noised(x_0, torch.randn(x_0.shape, generator=generator))
+    given = {"component": component, "conditions": conditions}
+    with torch.no_grad():
+        plain = engine.denoiser(x_t, t, **given)
+        held = CalibratedDenoiser(engine.denoiser, means=means)(x_t, t, **given)
+    target = means[component].mean(0)
+    own = means[component] - target
+
+    def lean(x: torch.Tensor) -> float:
+        return float(((x - x.mean(0)) * own).sum() / own.square().sum())
+
+    assert float((plain.mean(0) - target).abs().mean()) > 3 * float((held.mean(0) - target).abs().mean())
+    assert lean(plain) < 0.7
+    assert lean(plain) + 0.05 < lean(held) <= 1.01
+
+
+def test_alleles_of_a_path_are_shifted_together(model: GenotypeModel) -> None:
+    """Over many draws the shift leaves frequencies as they are, and alleles of a row have it in common."""
+    engine = model.engine
+    component = torch.zeros(2000, dtype=torch.int64)
+    conditions = (component, component)[: len(engine.conditions)]
+    x = torch.zeros(1, engine.process.dim).expand(2000, -1)
+    given = {"component": component, "conditions": conditions}
+    t = torch.tensor(engine.start_time / 2)
+    with torch.no_grad():
+        logits, shift = engine.denoiser.together(x, t, generator=torch.Generator().manual_seed(1), **given)
+        torch.testing.assert_close(logits, engine.denoiser.logits(x, t, **given))
+    assert isinstance(shift, torch.Tensor)
+    assert shift.shape == logits.shape
+    assert 1 < len(shift.unique(dim=0)) < 2000
