@@ -30,7 +30,7 @@ from torch import Tensor
 
 from imaging.errors import ImagingError
 
-__all__ = ["NAMES", "Images", "ImageSets", "from_unit", "load", "read_images", "to_unit"]
+__all__ = ["NAMES", "ImageSets", "Images", "from_unit", "load", "read_images", "to_unit"]
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 EMOJI_FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
@@ -97,9 +97,7 @@ class Images:
 
     def select(self, index: NDArray[np.int64]) -> Images:
         """The images at ``index``, in its order."""
-        return replace(
-            self, pixels=self.pixels[index], labels=None if self.labels is None else self.labels[index]
-        )
+        return replace(self, pixels=self.pixels[index], labels=None if self.labels is None else self.labels[index])
 
     def split(self, share: float, *, seed: int) -> ImageSets:
         """A random ``share`` of the images, 0 < share < 1, becomes the test set; equal seeds give equal splits."""
@@ -119,7 +117,7 @@ class ImageSets:
 
 
 def _resized(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """The central square of an (H, W, C) image at ``size`` × ``size``, as (C, size, size); area-averaged, no aliases."""
+    """The central square of an (H, W, C) image at ``size`` × ``size``, as (C, size, size), without aliases."""
     from PIL import Image
 
     h, w = image.shape[:2]
@@ -134,7 +132,7 @@ def _resized(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 def _fitted(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """(n, H, W) grey squares at ``size``: padded evenly with black where they are smaller, else resized."""
-    n, h, w = pixels.shape
+    h, w = pixels.shape[1:]
     if h == w == size:
         return pixels[:, None]
     if max(h, w) < size:
@@ -255,7 +253,8 @@ def _cifar10(root: Path | None, size: int, seed: int) -> ImageSets:
     train = [_cifar_part(root / f"data_batch_{k}.bin", size) for k in range(1, 6)]
     pixels, labels = (np.concatenate(parts) for parts in zip(*train, strict=True))
     return ImageSets(
-        Images("cifar10", pixels, labels, _CIFAR), Images("cifar10", *_cifar_part(root / "test_batch.bin", size), _CIFAR)
+        Images("cifar10", pixels, labels, _CIFAR),
+        Images("cifar10", *_cifar_part(root / "test_batch.bin", size), _CIFAR),
     )
 
 

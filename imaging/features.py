@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genodiff.core.training import TrainingConfig, TrainingResult, Workers, step_generator, train
+from genodiff.core.training import TrainingConfig, TrainingResult, Workers, train
 from imaging.datasets import Images, ImageSets
 from imaging.errors import ImagingError
 from imaging.files import writing
@@ -29,16 +29,24 @@ from imaging.files import writing
 __all__ = ["FeatureNetwork", "Features", "load_features", "save_features", "shipped", "train_features"]
 
 _WEIGHTS = Path(__file__).parent / "weights"
-_WIDTHS = (32, 64, 64)
 _DIM = 128
 _BATCH = 512
+_VALIDATED = 2000
 _SHORT = {"fashion-mnist": "fmnist"}
 
-TRAINING = TrainingConfig(steps=3000, batch=128, learning_rate=2e-3, warmup=100, weight_decay=0.05, validate_every=250)
+TRAINING = TrainingConfig(
+    steps=1500,
+    batch=128,
+    learning_rate=2e-3,
+    warmup=100,
+    weight_decay=0.05,
+    validate_every=250,
+    checkpoint_seconds=20.0,
+)
 
 
 class FeatureNetwork(nn.Module):
-    """Convolutions, averages of 2 × 2, then one layer of features and one of classes.
+    """Three convolutions, the image halved after each, then one layer of features and one of classes.
 
     Args:
         shape: channels, height and width; height and width must be multiples of 8.
@@ -50,11 +58,12 @@ class FeatureNetwork(nn.Module):
         channels, height, width = shape
         if height % 8 or width % 8:
             raise ValueError(f"height {height} and width {width} must be multiples of 8")
-        layers: list[nn.Module] = []
-        for w in _WIDTHS:
-            layers += [nn.Conv2d(channels, w, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2)]
-            channels = w
-        self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * height * width // 64, _DIM), nn.ReLU())
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, 32, 5, stride=2, padding=2), nn.ReLU(),
+            nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2),
+            nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2),
+            nn.Flatten(), nn.Linear(height * width, _DIM), nn.ReLU(),
+        )  # fmt: skip
         self.head = nn.Linear(_DIM, classes)
 
     def features(self, x: Tensor) -> Tensor:
@@ -127,17 +136,17 @@ class _Classification:
             torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
             return F.cross_entropy(self.network(x), labels)
 
-    def _logits(self) -> Tensor:
-        parts = [self.network(self.test.values(slice(k, k + _BATCH))) for k in range(0, len(self.test), _BATCH)]
-        return torch.cat(parts)
+    def _logits(self, n: int) -> Tensor:
+        return torch.cat([self.network(self.test.values(slice(k, min(k + _BATCH, n)))) for k in range(0, n, _BATCH)])
 
     def validation(self) -> float:
-        return float(F.cross_entropy(self._logits(), _labels(self.test)))
+        n = min(_VALIDATED, len(self.test))
+        return float(F.cross_entropy(self._logits(n), _labels(self.test)[:n]))
 
     @torch.no_grad()
     def accuracy(self) -> float:
         self.network.eval()
-        return float((self._logits().argmax(1) == _labels(self.test)).double().mean())
+        return float((self._logits(len(self.test)).argmax(1) == _labels(self.test)).double().mean())
 
 
 def _labels(images: Images) -> Tensor:
@@ -186,7 +195,7 @@ def save_features(network: FeatureNetwork, path: Path, *, sets: ImageSets, accur
 
 def shipped() -> tuple[str, ...]:
     """Names of the feature networks that lie in the package."""
-    return tuple(sorted(path.stem for path in _WEIGHTS.glob("*.safetensors")))
+    return tuple(sorted(path.stem for path in _WEIGHTS.glob("[!.]*.safetensors")))
 
 
 def load_features(name: str | Path) -> Features:

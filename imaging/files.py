@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 from imaging.errors import ImagingError
 
@@ -43,7 +44,7 @@ def writing(path: Path, *, force: bool = False) -> Iterator[Path]:
 class Output:
     """A folder of results: hidden while it is made, and in its place once :meth:`finish` has been called.
 
-    What is hidden stays when a run ends early, so that the same command goes on from its checkpoint.
+    As a context it is removed when the block fails, unless it holds a checkpoint for the same command to go on from.
 
     Args:
         destination: the folder to appear.
@@ -65,6 +66,13 @@ class Output:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ImagingError(f"{destination}: cannot be written ({error.strerror}): choose another -o") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and not self.checkpoint.exists():
+            shutil.rmtree(self.path, ignore_errors=True)
 
     @property
     def checkpoint(self) -> Path:

@@ -117,7 +117,7 @@ def inception_features(images: Images, weights: Path) -> Array:
     if not weights.is_file():
         raise ImagingError(f"{weights} is not there: FID needs the Inception weights published with torch-fidelity")
     try:
-        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+        from torch_fidelity import FeatureExtractorInceptionV3
     except ImportError as error:
         raise ImagingError("FID needs the package torch-fidelity: pip install torch-fidelity") from error
     extractor = FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=str(weights))
@@ -131,7 +131,9 @@ def inception_features(images: Images, weights: Path) -> Array:
     return np.concatenate(parts).astype(np.float64)
 
 
-def judge(made: Images, sets: ImageSets, features: Features, *, seed: int, inception: Path | None = None) -> pd.DataFrame:
+def judge(
+    made: Images, sets: ImageSets, features: Features, *, seed: int, inception: Path | None = None
+) -> pd.DataFrame:
     """Every measure of ``made`` against the training set, beside that of the test set.
 
     Args:

@@ -1,9 +1,9 @@
 """A small U-Net of an image and a noise level that may be differentiated as often as one likes.
 
-The θ-gradient of a learned schedule needs second derivatives of the network in x, and their gradients. Kept libraries do
-not serve: the attention of ``diffusers`` and ``azula`` calls ``scaled_dot_product_attention``, whose fused kernels have
-no second derivative (huggingface/diffusers#5678, pytorch/pytorch#116350), ``azula`` requires ``torchvision`` (and with
-it another build of torch), ``diffusers`` takes seconds to import. So the network is here: convolutions, group
+The θ-gradient of a learned schedule needs second derivatives of the network in x, and their gradients. Kept libraries
+do not serve: the attention of ``diffusers`` and ``azula`` calls ``scaled_dot_product_attention``, whose fused kernels
+have no second derivative (huggingface/diffusers#5678, pytorch/pytorch#116350), ``azula`` requires ``torchvision`` (and
+with it another build of torch), ``diffusers`` takes seconds to import. So the network is here: convolutions, group
 normalisation, SiLU, and attention written out, all smooth.
 
 With ``patch`` = 2 the first layer folds 2 × 2 pixels into channels (and the last unfolds them), which costs a quarter;

@@ -5,6 +5,8 @@ Nothing heavy is imported before a command runs, so that ``genodiff --help`` is 
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
+
 import click
 
 from genodiff import __version__
@@ -14,7 +16,25 @@ from genodiff.cli.options import Commands
 __all__ = ["main"]
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+_ANNOUNCED = "genodiff.commands"
+"""Entry point under which an installed package announces a group of commands of its own."""
+
+
+class _Main(Commands):
+    """Own commands, then those that installed packages announce; these are looked up, and loaded, by name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        own = super().list_commands(ctx)
+        return [*own, *sorted(entry_points(group=_ANNOUNCED).names - set(own))]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        own = super().get_command(ctx, cmd_name)
+        if own is not None:
+            return own
+        return next((found.load() for found in entry_points(group=_ANNOUNCED, name=cmd_name)), None)
+
+
+@click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="genodiff")
 def main() -> None:
     """Synthetic genotypes with the structure of real people, copied from none of them.

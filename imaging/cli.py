@@ -1,0 +1,203 @@
+"""``python -m imaging`` and ``genodiff imaging``: options in, one call of the library each.
+
+Nothing heavy is imported before a command runs. ``genodiff`` finds this group by the entry point
+``genodiff.commands`` of the distribution, so that neither package imports the other's command line.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+__all__ = ["main"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_PATH = click.Path(path_type=Path)
+_NOT_WRITABLE = frozenset((errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT, errno.EPERM, errno.EIO))
+
+
+class Commands(click.Group):
+    """Turns errors the user can mend into one line on stderr and exit status 2."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.UsageError as error:
+            _refuse(error, str(info_name) if parent is None else f"{parent.command_path} {info_name}")
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            _refuse(error, error.ctx.command_path if error.ctx else f"{ctx.command_path} {ctx.invoked_subcommand}")
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except KeyboardInterrupt:
+            _fail("interrupted; the same command goes on from its last checkpoint, if it had come to one", status=130)
+        except Exception as error:
+            line = _mendable(error)
+            if line is None:
+                raise
+            _fail(line, status=2)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+def _mendable(error: Exception) -> str | None:
+    """What to say of an error that is the user's to mend; ``None`` for a defect of this program."""
+    from imaging.errors import ImagingError
+
+    if isinstance(error, ImagingError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in _NOT_WRITABLE:
+        return f"{error.filename or 'output'}: cannot be written ({error.strerror}): free space or choose another -o"
+    if "torch" not in sys.modules:
+        return None
+    from genodiff.core.training import TrainingError
+
+    return str(error) if isinstance(error, TrainingError) else None
+
+
+def _fail(line: str, *, status: int) -> NoReturn:
+    click.echo(f"imaging: {' '.join(line.split())}", err=True)
+    sys.exit(status)
+
+
+def _refuse(error: click.UsageError, command: str) -> NoReturn:
+    """Says what is wrong with the options of a command in one line, where click takes four."""
+    # A group that is called without a command shows its help; click before 8.2 does so without an error.
+    if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
+        raise error
+    message = " ".join(error.format_message().split()).removesuffix(".")
+    _fail(f"{message[:1].lower()}{message[1:]} (see {command} --help)", status=2)
+
+
+def _stack(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """Several decorators as one, in the order of the help."""
+
+    def apply(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return apply
+
+
+class _Set(click.ParamType):
+    """The name of a data set; the names are looked up when one is given, for they live in a heavy module."""
+
+    name = "SET"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from imaging.datasets import NAMES
+
+        if value not in NAMES:
+            self.fail(f"no data set is called {value!r}: choose one of {', '.join(NAMES)}", param, ctx)
+        return str(value)
+
+
+_data = _stack(
+    click.option("--data", type=_Set(), default="fashion-mnist", show_default=True,
+                 help="fashion-mnist, emoji, mnist, cifar10, afhq, ffhq, or folder (of any images)."),
+    click.option("--data-path", type=_PATH, help="Where its files are, if not where their Debian package puts them."),
+    click.option("--size", type=click.IntRange(min=8), default=32, show_default=True,
+                 help="Side of the images in pixels."),
+)  # fmt: skip
+_seed = click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=1, show_default=True,
+                     help="Equal seeds give equal results on the CPU.")  # fmt: skip
+_threads = click.option("--threads", type=click.IntRange(min=1), help="Processor threads; all if not given.")
+_output = _stack(
+    click.option("--force", is_flag=True, help="Replace an output that exists."),
+    click.option("--quiet", is_flag=True, help="No progress bars."),
+)
+
+
+def _bars(quiet: bool) -> bool:
+    """Bars are for people who watch: a log or a pipe receives lines only."""
+    return not quiet and sys.stderr.isatty()
+
+
+def _limit(threads: int | None) -> None:
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def main() -> None:
+    """Image diffusion with learned, anisotropic noise schedules.
+
+    \b
+    Examples:
+      python -m imaging train-features --data fashion-mnist -o fmnist.safetensors
+      python -m imaging evaluate samples.npz --data fashion-mnist -o judged/
+    """
+
+
+@main.command("train-features")
+@_data
+@click.option("-o", "--output", type=_PATH, required=True, help="File to write the weights to (.safetensors).")
+@click.option("--steps", type=click.IntRange(min=1), help="Training steps, instead of 1,500.")
+@_seed
+@_threads
+@_output
+def train_features(output: Path, **o: Any) -> None:
+    """Train the classifier in whose features sets of images are compared.
+
+    An interrupted run goes on from its last checkpoint when the same command is given again.
+
+    \b
+    Examples:
+      python -m imaging train-features --data fashion-mnist -o fmnist.safetensors
+      python -m imaging train-features --data cifar10 --data-path cifar-10-batches-bin -o cifar10.safetensors
+    """
+    _limit(o["threads"])
+    from imaging import runs
+
+    accuracy = runs.train_features(
+        runs.Source(o["data"], o["data_path"], o["size"]), output,
+        steps=o["steps"], seed=o["seed"], force=o["force"], progress=_bars(o["quiet"]),
+    )  # fmt: skip
+    click.echo(f"features that classify {accuracy:.1%} of the test images: {output}")
+
+
+@main.command()
+@click.argument("samples", type=_PATH)
+@_data
+@click.option("-o", "--output", type=_PATH, required=True, help="Folder for metrics.csv, spectrum.png and page.md.")
+@click.option(
+    "--features", help="Name of shipped features or a file from train-features; those of the set if not given."
+)
+@click.option("--fid-weights", type=_PATH, help="Inception weights, for the true FID (needs torch-fidelity).")
+@_seed
+@_threads
+@_output
+def evaluate(samples: Path, output: Path, **o: Any) -> None:
+    """Judge SAMPLES, an .npz from sample, or a folder or zip of images, made by anything.
+
+    Fréchet distance in the features of a small classifier (never called FID), precision, recall and power by frequency,
+    each with its floor: the same figure for real images held out.
+
+    \b
+    Examples:
+      python -m imaging evaluate samples.npz --data fashion-mnist -o judged/
+      python -m imaging evaluate images/ --data folder --data-path photos/ --features my.safetensors -o judged/
+    """
+    _limit(o["threads"])
+    from imaging import runs
+
+    table = runs.evaluate(
+        samples, runs.Source(o["data"], o["data_path"], o["size"]), output, features=o["features"],
+        fid_weights=o["fid_weights"], seed=o["seed"], force=o["force"],
+    )  # fmt: skip
+    click.echo(f"{table}\nfolder: {output}")
