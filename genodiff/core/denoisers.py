@@ -10,15 +10,16 @@ With one component this is the Wiener filter of the data; with anchors as compon
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
 from genodiff.core.bases import full_precision
-from genodiff.core.processes import LinearDiffusion
+from genodiff.core.processes import Diffusion
 
 __all__ = [
     "AnchorCovariance",
@@ -39,7 +40,18 @@ class Denoiser(nn.Module):
     Times have shape (B,), or () where all rows share one, which saves work.
     """
 
-    process: LinearDiffusion
+    process: Diffusion
+
+    def on(self, process: Diffusion) -> Self:
+        """The same denoiser on another process, sharing all else; a network must have been made for its noise."""
+        twin = copy.copy(self)
+        twin._modules = {
+            name: child.on(process) if isinstance(child, Denoiser | GaussianMixture) else child
+            for name, child in self._modules.items()
+            if child is not None
+        }
+        twin._modules["process"] = process
+        return twin
 
     def score(self, x_t: Tensor, t: Tensor, **condition: Any) -> Tensor:
         """∇ log p_t(x_t) by Tweedie's formula, (m D_z − z)/s² per mode; t > 0."""
@@ -70,7 +82,7 @@ class GaussianMixture(nn.Module):
     means: Tensor
     modal_variance: Tensor
 
-    def __init__(self, process: LinearDiffusion, *, weights: Tensor, means: Tensor, variance: Tensor) -> None:
+    def __init__(self, process: Diffusion, *, weights: Tensor, means: Tensor, variance: Tensor) -> None:
         super().__init__()
         if means.ndim != 2 or means.shape != (len(weights), process.dim):
             raise ValueError(f"means must have shape ({len(weights)}, {process.dim}), got {tuple(means.shape)}")
@@ -83,6 +95,12 @@ class GaussianMixture(nn.Module):
         self.register_buffer("weights", (weights / weights.sum()).to(dtype))
         self.register_buffer("means", means.to(dtype))
         self.register_buffer("modal_variance", variance.to(dtype))
+
+    def on(self, process: Diffusion) -> Self:
+        """The same law beside another process in the same basis."""
+        twin = copy.copy(self)
+        twin._modules = {**self._modules, "process": process}
+        return twin
 
     @property
     def n_components(self) -> int:
@@ -109,7 +127,7 @@ class GaussianMixture(nn.Module):
         m, s2 = self.process.mean_coefficient(t), self.process.variance(t)
         return self.modal_variance * s2 / (m.square() * self.modal_variance + s2)
 
-    def restrict(self, process: LinearDiffusion, coordinates: slice) -> GaussianMixture:
+    def restrict(self, process: Diffusion, coordinates: slice) -> GaussianMixture:
         """The marginal law of a run of coordinates, for the process restricted to them."""
         return GaussianMixture(
             process,
@@ -135,7 +153,7 @@ class GaussianMixture(nn.Module):
 
 
 def terminal(
-    process: LinearDiffusion,
+    process: Diffusion,
     *,
     weights: Tensor,
     anchors: Tensor,
@@ -328,7 +346,7 @@ class NoiseDenoiser(Denoiser):
         reference_rate: the contraction rate whose noise ratio is shown to the network as its time.
     """
 
-    def __init__(self, process: LinearDiffusion, network: nn.Module, *, reference_rate: float = -0.5) -> None:
+    def __init__(self, process: Diffusion, network: nn.Module, *, reference_rate: float = -0.5) -> None:
         super().__init__()
         self.process, self.network, self.reference_rate = process, network, reference_rate
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -83,7 +84,7 @@ def allele_cross_entropy(
 
 
 class VectorProblem:
-    """Denoising score matching of vectors, for :func:`genodiff.core.training.train`.
+    """A denoising objective of vectors, for :func:`genodiff.core.training.train`.
 
     Args:
         denoiser: what is trained.
@@ -92,6 +93,9 @@ class VectorProblem:
         grid: the sampler's times; training covers them evenly.
         batch: vectors per step.
         seed: of the fixed validation noise.
+        repeats: noise levels at which every validation vector is seen.
+        objective: loss of (denoiser, x_0, t) with a ``generator``; denoising score matching if not given.
+        at_once: most validation vectors in one pass; all if ``None``.
     """
 
     def __init__(
@@ -104,9 +108,12 @@ class VectorProblem:
         batch: int,
         seed: int,
         repeats: int = 8,
+        objective: Callable[..., Tensor] = denoising_score_matching,
+        at_once: int | None = None,
     ) -> None:
         self.denoiser, self.rows, self.grid, self.batch, self.seed = denoiser, rows, grid, batch, seed
         self.held_out = held_out.repeat(repeats, 1)
+        self.objective, self.at_once = objective, at_once or max(1, len(self.held_out))
 
     def loss(self, generator: torch.Generator, workers: Workers) -> Tensor:
         """Mean loss of this worker's part of a random batch."""
@@ -115,11 +122,14 @@ class VectorProblem:
         part = workers.part(self.batch)
         x_0 = self.rows[index[part].to(self.rows.device)]
         noise = generator_on(x_0.device, generator)
-        return denoising_score_matching(self.denoiser, x_0, t[part].to(x_0), generator=noise)
+        return self.objective(self.denoiser, x_0, t[part].to(x_0), generator=noise)
 
     def validation(self) -> float:
         """Loss on the held-out vectors with fixed times and noise."""
         generator = step_generator(self.seed, -1)
         t = stratified_times(self.grid, len(self.held_out), generator=generator).to(self.held_out)
         noise = generator_on(self.held_out.device, generator)
-        return float(denoising_score_matching(self.denoiser, self.held_out, t, generator=noise))
+        total = 0.0
+        for x_0, at in zip(self.held_out.split(self.at_once), t.split(self.at_once), strict=True):
+            total += float(self.objective(self.denoiser, x_0, at, generator=noise)) * (len(x_0) / len(self.held_out))
+        return total

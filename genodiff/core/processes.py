@@ -21,7 +21,15 @@ from torch import Tensor, nn
 from genodiff.core.bases import Basis, Identity
 from genodiff.core.schedules import Clock, UnitRate
 
-__all__ = ["LinearDiffusion", "Transition", "gou", "gou_rates", "variance_exploding", "variance_preserving"]
+__all__ = [
+    "Diffusion",
+    "LinearDiffusion",
+    "Transition",
+    "gou",
+    "gou_rates",
+    "variance_exploding",
+    "variance_preserving",
+]
 
 
 def _column(t: Tensor) -> Tensor:
@@ -73,7 +81,54 @@ class Transition:
         return -0.5 * terms.sum(-1)
 
 
-class LinearDiffusion(nn.Module):
+class Diffusion(nn.Module):
+    """A process that is Gaussian given its start, mode by mode of a basis: z_t | z_0 ~ N(m(t) ⊙ z_0, diag s²(t)).
+
+    Attributes:
+        basis: the modes.
+        mean: the point from which modal coordinates are measured, (d,).
+        horizon: T > 0, the last time.
+    """
+
+    basis: Basis
+    mean: Tensor
+    horizon: float
+
+    @property
+    def dim(self) -> int:
+        """Dimension d of the state."""
+        return self.basis.dim
+
+    def mean_coefficient(self, t: Tensor) -> Tensor:
+        """m(t), shape (..., d) for t of shape (...)."""
+        raise NotImplementedError
+
+    def variance(self, t: Tensor) -> Tensor:
+        """s²(t), shape (..., d): the conditional variance of every mode given x_0."""
+        raise NotImplementedError
+
+    def transition(self, s: Tensor, t: Tensor) -> Transition:
+        """The law of X_t given X_s for s ≤ t, shapes (...)."""
+        raise NotImplementedError
+
+    def drift(self, x: Tensor, t: Tensor) -> Tensor:
+        """The velocity of the process without its noise, shape of x."""
+        raise NotImplementedError
+
+    def diffused(self, v: Tensor, t: Tensor) -> Tensor:
+        """The covariance that the noise gains per unit of t, applied to v, shape of v."""
+        raise NotImplementedError
+
+    def noise_ratio(self, t: Tensor, *, rate: float) -> Tensor:
+        """ρ = s²/m² at t for a mode that contracts at ``rate`` ≤ 0."""
+        raise NotImplementedError
+
+    def time_of_noise(self, rho: Tensor, *, rate: float) -> Tensor:
+        """The inverse of :meth:`noise_ratio`."""
+        raise NotImplementedError
+
+
+class LinearDiffusion(Diffusion):
     """A diffusion with constant matrix drift, diagonal in an orthonormal basis, run by a clock.
 
     Args:
@@ -85,7 +140,6 @@ class LinearDiffusion(nn.Module):
         clock: t → τ(t); the identity if not given.
     """
 
-    mean: Tensor
     rates: Tensor
 
     def __init__(
@@ -112,11 +166,6 @@ class LinearDiffusion(nn.Module):
         self.clock = UnitRate() if clock is None else clock
         self.register_buffer("mean", mean.to(basis.dtype))
         self.register_buffer("rates", rates.to(basis.dtype))
-
-    @property
-    def dim(self) -> int:
-        """Dimension d of the state."""
-        return self.basis.dim
 
     def restrict(self, basis: Basis, coordinates: slice) -> LinearDiffusion:
         """The same process on a run of coordinates that ``basis`` spans on its own."""
@@ -157,6 +206,10 @@ class LinearDiffusion(nn.Module):
     def diffusion(self, t: Tensor) -> Tensor:
         """β dτ/dt: the squared noise amplitude per unit of t, shape (...)."""
         return self.beta * self.clock.rate(t)
+
+    def diffused(self, v: Tensor, t: Tensor) -> Tensor:
+        """β dτ/dt v."""
+        return self.diffusion(t) * v
 
     def stationary_variance(self) -> Tensor:
         """−β / (2 c_i) per mode (Lemma 7).

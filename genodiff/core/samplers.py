@@ -5,6 +5,7 @@
 - :class:`Ancestral` draws x_0 from its posterior and x_s from the exact Gaussian bridge p(x_s | x_t, x_0).
 - :class:`EulerMaruyama` discretises the reverse SDE dX̄ = [−M(X̄ − μ) + β∇log p] dτ + √β dW̄ (GOU eq. 11).
 - :class:`EulerODE`, :class:`HeunODE` integrate the probability flow, which has half the score term and no noise.
+- :class:`EulerFlow`, :class:`HeunFlow` integrate the flow of anisotropic noise along M^{1/2} (TOAD eq. 7, 17).
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ import torch
 from torch import Tensor
 
 from genodiff.core.denoisers import Denoiser
+from genodiff.core.processes import Diffusion, LinearDiffusion
+from genodiff.core.subspaces import SubspaceDiffusion
 
-__all__ = ["Ancestral", "EulerMaruyama", "EulerODE", "HeunODE", "Sampler"]
+__all__ = ["Ancestral", "EulerFlow", "EulerMaruyama", "EulerODE", "HeunFlow", "HeunODE", "Sampler"]
 
 
 class Sampler:
@@ -33,7 +36,7 @@ class Sampler:
 
     def __init__(self, denoiser: Denoiser) -> None:
         self.denoiser = denoiser
-        self.process = denoiser.process
+        self.process: Diffusion = denoiser.process
 
     def step(
         self, x_t: Tensor, t: Tensor, s: Tensor, *, generator: torch.Generator | None = None, **condition: Any
@@ -76,7 +79,7 @@ class Sampler:
     def _velocity(self, x: Tensor, t: Tensor, *, score_share: float, condition: dict[str, Any]) -> Tensor:
         """Forward-time velocity M(x − μ) − share · β · score, per unit of t."""
         score = self.denoiser.score(x, t, **condition)
-        return self.process.drift(x, t) - score_share * self.process.diffusion(t) * score
+        return self.process.drift(x, t) - score_share * self.process.diffused(score, t)
 
 
 def bridge(sampler: Sampler, x_t: Tensor, d: Tensor, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
@@ -125,9 +128,15 @@ class Ancestral(Sampler):
 
 
 class EulerMaruyama(Sampler):
-    """First-order discretisation of the reverse SDE."""
+    """First-order discretisation of the reverse SDE of a process with a scalar noise amplitude."""
 
     stochastic = True
+    process: LinearDiffusion
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        if not isinstance(denoiser.process, LinearDiffusion):
+            raise ValueError(f"Euler–Maruyama needs a linear diffusion, got {type(denoiser.process).__name__}")
+        super().__init__(denoiser)
 
     def step(
         self, x_t: Tensor, t: Tensor, s: Tensor, *, generator: torch.Generator | None = None, **condition: Any
@@ -141,28 +150,94 @@ class EulerMaruyama(Sampler):
 class EulerODE(Sampler):
     """First-order integration of the probability flow."""
 
+    def _path(self, t: Tensor) -> Tensor:
+        """The variable in which the flow is integrated: t itself."""
+        return t
+
+    def _slope(self, x: Tensor, t: Tensor, condition: dict[str, Any]) -> Tensor:
+        """Derivative of the state by that variable, in the coordinates of :meth:`_moved`."""
+        return self._velocity(x, t, score_share=0.5, condition=condition)
+
+    def _moved(self, x: Tensor, by: Tensor) -> Tensor:
+        return x + by
+
     def step(
         self, x_t: Tensor, t: Tensor, s: Tensor, *, generator: torch.Generator | None = None, **condition: Any
     ) -> Tensor:
         """x_s = x_t + (s − t) v(x_t, t)."""
-        return x_t + (s - t) * self._velocity(x_t, t, score_share=0.5, condition=condition)
+        return self._moved(x_t, (self._path(s) - self._path(t)) * self._slope(x_t, t, condition))
 
 
-class HeunODE(Sampler):
-    """Second-order (trapezoidal) integration of the probability flow.
+class HeunODE(EulerODE):
+    """Second-order integration of the probability flow by two slopes, the second at a point t̂ between t and s.
 
-    The last step falls back to Euler where s = 0, because the score is not defined there.
+    The slope is taken to be linear in the variable α of the path between the two evaluations (TOAD eq. 17, Lemma 6):
+
+        x_s = x_t + Δ [(1 − w) v(x_t, t) + w v(x̂, t̂)],    Δ = α(s) − α(t),    w = Δ / 2 (α(t̂) − α(t)).
+
+    With t̂ = s this is the trapezoidal rule.
+
+    Args:
+        denoiser: the posterior mean.
+        second: where t̂ lies on the way from t to s, in (0, 1]; ½ is the half-point evaluation of TOAD.
+        euler_last: take a step that ends at time 0 by the first slope alone. With t̂ = s this is always so: there the
+            score is not defined.
     """
 
     order = 2
 
+    def __init__(self, denoiser: Denoiser, *, second: float = 1.0, euler_last: bool = True) -> None:
+        super().__init__(denoiser)
+        if not 0 < second <= 1:
+            raise ValueError(f"second must lie in (0, 1], got {second}")
+        self.second, self.euler_last = second, euler_last
+
     def step(
         self, x_t: Tensor, t: Tensor, s: Tensor, *, generator: torch.Generator | None = None, **condition: Any
     ) -> Tensor:
-        """x_s = x_t + (s − t)/2 [v(x_t, t) + v(x̂_s, s)]."""
-        first = self._velocity(x_t, t, score_share=0.5, condition=condition)
-        guess = x_t + (s - t) * first
-        if float(s) == 0.0:
-            return guess
-        second = self._velocity(guess, s, score_share=0.5, condition=condition)
-        return x_t + 0.5 * (s - t) * (first + second)
+        """Two slopes, or one where the step ends at time 0."""
+        t_hat = torch.lerp(t, s, self.second)
+        start = self._path(t)
+        whole, part = self._path(s) - start, self._path(t_hat) - start
+        first = self._slope(x_t, t, condition)
+        if float(t_hat) == 0.0 or (self.euler_last and float(s) == 0.0):
+            return self._moved(x_t, whole * first)
+        second = self._slope(self._moved(x_t, part * first), t_hat, condition)
+        weight = whole / (2 * part)
+        return self._moved(x_t, whole * ((1 - weight) * first + weight * second))
+
+
+class _NoisePath(EulerODE):
+    """The probability flow of anisotropic noise in the variable M^{1/2}, d x = −flow d M^{1/2} (TOAD eq. 18).
+
+    flow = M^{1/2} score stays of order one at all times. Steps are taken in modal coordinates.
+    """
+
+    process: SubspaceDiffusion
+
+    def __init__(self, denoiser: Denoiser, **options: Any) -> None:
+        if not isinstance(denoiser.process, SubspaceDiffusion):
+            raise ValueError(f"needs noise in subspaces, got {type(denoiser.process).__name__}")
+        super().__init__(denoiser, **options)
+
+    def _path(self, t: Tensor) -> Tensor:
+        return self.process.deviation(t)
+
+    def _slope(self, x: Tensor, t: Tensor, condition: dict[str, Any]) -> Tensor:
+        left = x - self._denoise(x, t, condition)
+        return self.process.basis.analysis(left) / self.process.deviation(t)
+
+    def _moved(self, x: Tensor, by: Tensor) -> Tensor:
+        return x + self.process.basis.synthesis(by)
+
+
+class EulerFlow(_NoisePath):
+    """x_s = x_t − (M_s^{1/2} − M_t^{1/2}) flow(x_t, t) (TOAD eq. 7, sign corrected)."""
+
+
+class HeunFlow(_NoisePath, HeunODE):
+    """The second-order step (TOAD eq. 17, signs corrected).
+
+    x̂ = x − Δ̂ flow, then x_s = x − [Δ flow + ½ Δ² Δ̂^{−1} (flow(x̂, t̂) − flow)], where Δ = M_s^{1/2} − M_t^{1/2} and
+    Δ̂ = M_t̂^{1/2} − M_t^{1/2}.
+    """

@@ -1,0 +1,132 @@
+"""Trajectory-optimal anisotropic diffusion of images (TOAD): the process, its rows and its samplers as values.
+
+A model is a :class:`PreconditionedDenoiser` in the cosine basis. What differs between the rows of the paper's table is
+the number of subspaces, the schedule of each and the clock of the sampler, all set by one :class:`Toad`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from genodiff.core.cosines import CosineBasis, frequency_bands
+from genodiff.core.knots import NoiseSchedule, karras_schedule
+from genodiff.core.preconditioning import PreconditionedDenoiser
+from genodiff.core.samplers import HeunFlow
+from genodiff.core.schedules import uniform_grid
+from genodiff.core.subspaces import SubspaceDiffusion
+
+__all__ = ["Toad", "edm_times", "karras_grid", "sample"]
+
+
+@dataclass(frozen=True)
+class Toad:
+    """An anisotropic diffusion of images.
+
+    Attributes:
+        shape: channels, height, width.
+        cuts: bounds between subspaces as shares of the highest frequency; none is the isotropic process.
+        knots: K of every schedule.
+        lowest: g_0, variance of the noise at time 0.
+        highest: variance at the last time, which is also that time T; 6400 is σ = 80.
+        rho: of the schedule to start from (Karras et al. 2022).
+        c: variance of the data in TLSM.
+        gain: speed at which schedules are learned beside a network; see :class:`KnotSchedule`.
+    """
+
+    shape: tuple[int, int, int]
+    cuts: tuple[float, ...] = ()
+    knots: int = 32
+    lowest: float = 1e-9
+    highest: float = 6400.0
+    rho: float = 7.0
+    c: float = 1.0
+    gain: float = 1.0
+
+    @property
+    def subspaces(self) -> int:
+        """J."""
+        return len(self.cuts) + 1
+
+    def process(self, schedule: NoiseSchedule | None = None) -> SubspaceDiffusion:
+        """The process with a given schedule, or with that of Karras et al. in every subspace."""
+        if schedule is None:
+            schedule = karras_schedule(
+                self.subspaces, knots=self.knots, horizon=self.highest,
+                lowest=self.lowest, highest=self.highest, rho=self.rho, gain=self.gain,
+            )  # fmt: skip
+        return SubspaceDiffusion(CosineBasis(self.shape), frequency_bands(self.shape, self.cuts), schedule)
+
+    def denoiser(
+        self,
+        network: nn.Module,
+        *,
+        variance: Tensor | float = 0.25,
+        centre: Tensor | None = None,
+        schedule: NoiseSchedule | None = None,
+    ) -> PreconditionedDenoiser:
+        """A network F(x (B, C, H, W), c_noise (B,)) as a posterior mean; pixels in [−1, 1] have a variance near ¼."""
+        return PreconditionedDenoiser(
+            self.process(schedule), network, variance=variance, centre=centre, shape=self.shape
+        )
+
+
+def edm_times(process: SubspaceDiffusion, *, mean: float = -1.2, deviation: float = 1.2, cells: int = 256) -> Tensor:
+    """Times, falling, between which a network is trained equally often when log σ̃ ~ N(mean, deviation²).
+
+    Used as the grid of a :class:`genodiff.core.losses.VectorProblem` (Karras et al. 2022, table 1).
+    """
+    middle = (torch.arange(cells + 1, dtype=torch.float64) / cells).clamp(0.5 / cells, 1 - 0.5 / cells)
+    log_noise = mean + deviation * torch.special.ndtri(middle)
+    low, high = (process.log_noise(torch.tensor(t, dtype=torch.float64)).to(log_noise) for t in (0.0, process.horizon))
+    return process.schedule.time_of(2 * log_noise.clamp(low, high)).detach().flip(0)
+
+
+def karras_grid(
+    process: SubspaceDiffusion, steps: int, *, lowest: float = 0.002, highest: float = 80.0, rho: float = 7.0
+) -> Tensor:
+    """Times at which σ̃ takes the values of EDM, from ``highest`` to ``lowest``, and 0: (steps + 1,), float64."""
+    if steps < 2:
+        raise ValueError(f"the grid of EDM needs at least 2 steps, got {steps}")
+    sigma = torch.linspace(highest ** (1 / rho), lowest ** (1 / rho), steps, dtype=torch.float64) ** rho
+    times = process.schedule.time_of(2 * sigma.log()).detach()
+    times = times.clamp_max(process.horizon)
+    return torch.cat([times, times.new_zeros(1)])
+
+
+def sample(
+    denoiser: PreconditionedDenoiser,
+    n: int,
+    *,
+    steps: int,
+    grid: Tensor | None = None,
+    second: float = 0.5,
+    euler_last: bool = True,
+    generator: torch.Generator,
+    batch: int = 256,
+) -> Tensor:
+    """Images by the second-order sampler (TOAD eq. 17) in equal steps of the process's own time.
+
+    Args:
+        denoiser: the model on the process, schedule and clock to sample with.
+        n: number of images.
+        steps: K; ignored where a grid is given.
+        grid: times to visit instead, falling from T.
+        second: see :class:`HeunFlow`; EDM is 1.
+        euler_last: see :class:`HeunFlow`.
+        generator: source of x_T.
+        batch: images at once.
+
+    Returns:
+        (n, C, H, W).
+    """
+    process = denoiser.process
+    times = uniform_grid(process.horizon, steps) if grid is None else grid
+    rule = HeunFlow(denoiser, second=second, euler_last=euler_last)
+    parts: Sequence[Tensor] = [
+        rule.sample(process.start(min(batch, n - done), generator=generator), times) for done in range(0, n, batch)
+    ]
+    return torch.cat(list(parts)).unflatten(1, denoiser.shape)
