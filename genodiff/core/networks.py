@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-__all__ = ["MLP"]
+__all__ = ["MLP", "Calls", "count_calls"]
 
 _FREQUENCIES = 16
 
@@ -46,3 +51,31 @@ class MLP(nn.Module):
         for layer in self.layers:
             h = h + layer(h + level)
         return self.leave(torch.nn.functional.silu(h)) + self.past(level) * x
+
+
+@dataclass
+class Calls:
+    """How often a network was evaluated.
+
+    Attributes:
+        passes: calls of the network, whatever the batch.
+        rows: rows of all batches together.
+    """
+
+    passes: int = 0
+    rows: int = 0
+
+
+@contextmanager
+def count_calls(network: nn.Module) -> Iterator[Calls]:
+    """Counts the evaluations of a network from inside it, by a hook on its ``forward``."""
+    calls = Calls()
+
+    def count(_: nn.Module, given: tuple[Any, ...], __: Any) -> None:
+        calls.passes, calls.rows = calls.passes + 1, calls.rows + len(given[0])
+
+    hook = network.register_forward_hook(count)
+    try:
+        yield calls
+    finally:
+        hook.remove()
