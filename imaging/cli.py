@@ -9,10 +9,15 @@ from __future__ import annotations
 import errno
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from genodiff.core.training import TrainingConfig
+    from imaging.runs import Source
 
 __all__ = ["main"]
 
@@ -121,6 +126,39 @@ _output = _stack(
 )
 
 
+_training = _stack(
+    click.option("--steps", type=click.IntRange(min=1), help="Training steps, instead of the default."),
+    click.option("--batch", type=click.IntRange(min=1), help="Images per step, instead of the default."),
+    click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True),
+                 help="Peak rate, instead of the default."),
+)  # fmt: skip
+
+
+class _Widths(click.ParamType):
+    """Whole numbers ≥ 1 with commas between."""
+
+    name = "N,…"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        parts = str(value).split(",")
+        if not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+            self.fail(f"{value!r} is not a list of whole numbers, as in 32,64,128", param, ctx)
+        return tuple(int(part) for part in parts)
+
+
+def _source(o: dict[str, Any]) -> Source:
+    """What :data:`_data` says."""
+    from imaging.runs import Source
+
+    return Source(o["data"], o["data_path"], o["size"])
+
+
+def _config(default: TrainingConfig, o: dict[str, Any]) -> TrainingConfig:
+    """``default`` with what :data:`_training` says instead."""
+    said = {key: o[key] for key in ("steps", "batch", "learning_rate") if o[key] is not None}
+    return replace(default, **said)
+
+
 def _bars(quiet: bool) -> bool:
     """Bars are for people who watch: a log or a pipe receives lines only."""
     return not quiet and sys.stderr.isatty()
@@ -139,9 +177,93 @@ def main() -> None:
 
     \b
     Examples:
-      python -m imaging train-features --data fashion-mnist -o fmnist.safetensors
-      python -m imaging evaluate samples.npz --data fashion-mnist -o judged/
+      python -m imaging train --data fashion-mnist -o edm/
+      python -m imaging sample edm/ -n 10000 --steps 5 -o edm.npz
+      python -m imaging evaluate edm.npz --data fashion-mnist -o judged/
     """
+
+
+@main.command()
+@_data
+@click.option("-o", "--output", type=_PATH, required=True, help="Folder for the model.")
+@_training
+@click.option(
+    "--widths",
+    type=_Widths(),
+    default="32,64,128",
+    show_default=True,
+    help="Channels of the U-Net at each resolution, finest first.",
+)
+@click.option(
+    "--blocks",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="Residual blocks at each resolution, down and up.",
+)
+@click.option(
+    "--patch",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="Side of the squares of pixels that the first layer folds into channels.",
+)
+@_seed
+@_threads
+@_output
+def train(output: Path, **o: Any) -> None:
+    """Train the baseline, EDM (Karras et al. 2022): isotropic noise on a fixed schedule.
+
+    An interrupted run goes on from its last checkpoint when the same command is given again.
+
+    \b
+    Examples:
+      python -m imaging train --data fashion-mnist -o edm/
+      python -m imaging train --data emoji --steps 40000 --widths 48,96,192 -o edm-emoji/
+      python -m imaging train --data cifar10 --data-path cifar-10-batches-bin --widths 128,256,256 -o edm-cifar/
+    """
+    _limit(o["threads"])
+    from imaging import runs
+    from imaging.networks import UNetConfig
+
+    _, result = runs.train_model(
+        _source(o), output, network=UNetConfig(widths=o["widths"], blocks=o["blocks"], patch=o["patch"]),
+        config=_config(runs.TRAINING, o), seed=o["seed"], force=o["force"], progress=_bars(o["quiet"]),
+    )  # fmt: skip
+    click.echo(f"{result.steps:,} steps, validation loss {result.best_validation:.4f}: {output}")
+
+
+@main.command()
+@click.argument("model", type=_PATH)
+@click.option("-o", "--output", type=_PATH, required=True, help="File to write the images to (.npz).")
+@click.option(
+    "-n", "--samples", "n", type=click.IntRange(min=1), default=64, show_default=True, help="Number of images."
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(min=2),
+    default=18,
+    show_default=True,
+    help="Steps of the sampler; 5, 6, 7, 8, 10, 18 and 40 call the network 9, 11, 13, 15, 19, 35 and 79 times.",
+)
+@_seed
+@_threads
+@_output
+def sample(model: Path, output: Path, n: int, steps: int, **o: Any) -> None:
+    """Draw images from a MODEL folder: an .npz of bytes, and a PNG of the first of them.
+
+    \b
+    Examples:
+      python -m imaging sample edm/ -o edm.npz
+      python -m imaging sample edm/ -n 10000 --steps 5 --seed 3 -o few.npz
+    """
+    _limit(o["threads"])
+    from imaging import runs
+
+    nfe = runs.sample_model(
+        model, output, n=n, steps=steps, seed=o["seed"], force=o["force"], progress=_bars(o["quiet"])
+    )
+    click.echo(f"{n:,} images, the network called {nfe} times for each: {output}")
 
 
 @main.command("train-features")
@@ -165,7 +287,7 @@ def train_features(output: Path, **o: Any) -> None:
     from imaging import runs
 
     accuracy = runs.train_features(
-        runs.Source(o["data"], o["data_path"], o["size"]), output,
+        _source(o), output,
         steps=o["steps"], seed=o["seed"], force=o["force"], progress=_bars(o["quiet"]),
     )  # fmt: skip
     click.echo(f"features that classify {accuracy:.1%} of the test images: {output}")
@@ -197,7 +319,7 @@ def evaluate(samples: Path, output: Path, **o: Any) -> None:
     from imaging import runs
 
     table = runs.evaluate(
-        samples, runs.Source(o["data"], o["data_path"], o["size"]), output, features=o["features"],
+        samples, _source(o), output, features=o["features"],
         fid_weights=o["fid_weights"], seed=o["seed"], force=o["force"],
     )  # fmt: skip
     click.echo(f"{table}\nfolder: {output}")

@@ -18,6 +18,7 @@ from __future__ import annotations
 import gzip
 import io
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -147,8 +148,11 @@ def _fitted(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 def _idx(path: Path) -> NDArray[np.uint8]:
     """The array of an idx file (LeCun's format), plain or gzipped."""
     opened = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "rb") as file:
-        content = file.read()
+    try:
+        with opened(path, "rb") as file:
+            content = file.read()
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ImagingError(f"{path} is damaged ({error}): copy it again") from error
     if content[:3] != b"\x00\x00\x08" or len(content) < 4:
         raise ImagingError(f"{path} is not an idx file of bytes: take the published file")
     dims = np.frombuffer(content, ">u4", count=content[3], offset=4)

@@ -12,9 +12,9 @@ from typing import Self
 
 from imaging.errors import ImagingError
 
-__all__ = ["Output", "writing"]
+__all__ = ["MARK", "Output", "writing"]
 
-_MARK = "imaging.json"
+MARK = "imaging.json"
 """Name of the file by which a folder of results is known to be ours, and may be replaced."""
 
 
@@ -33,12 +33,21 @@ def writing(path: Path, *, force: bool = False) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         hidden = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.stem}-"))
         yield hidden / path.name
+        # Some writers make files that only their owner may read.
+        (hidden / path.name).chmod(0o666 & ~_umask())
         os.replace(hidden / path.name, path)
     except OSError as error:
         raise ImagingError(f"{path}: cannot be written ({error.strerror}): choose another -o") from error
     finally:
         if hidden is not None:
             shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _umask() -> int:
+    """Permissions that new files of this process lack; it can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 class Output:
@@ -59,7 +68,7 @@ class Output:
         if destination.exists():
             if not force:
                 raise ImagingError(f"{destination} exists: choose another -o, or replace it with --force")
-            if not (destination / _MARK).is_file():
+            if not (destination / MARK).is_file():
                 raise ImagingError(f"{destination} was not made by imaging: choose another -o")
         self.path = destination.absolute().with_name(f".{destination.absolute().name}.partial")
         try:
@@ -81,7 +90,7 @@ class Output:
 
     def finish(self, facts: str) -> None:
         """Writes ``facts``, JSON, beside the results and moves the folder into place."""
-        (self.path / _MARK).write_text(facts, encoding="utf-8")
+        (self.path / MARK).write_text(facts, encoding="utf-8")
         self.checkpoint.unlink(missing_ok=True)
         if self.destination.exists():
             shutil.rmtree(self.destination)

@@ -3,19 +3,43 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from imaging.datasets import Images, ImageSets, load, read_images
+from genodiff.core.losses import VectorProblem
+from genodiff.core.training import TrainingConfig, TrainingResult, train
+from genodiff.core.trajectory import preconditioned_score_matching
+from imaging.datasets import Images, ImageSets, from_unit, load, read_images
 from imaging.errors import ImagingError
 from imaging.files import Output, writing
+from imaging.models import ImageModel
+from imaging.networks import UNetConfig
+from imaging.toad import Toad, edm_times, sample
 
-__all__ = ["Source", "evaluate", "read_samples", "train_features", "write_samples"]
+__all__ = [
+    "TRAINING",
+    "Draw",
+    "Source",
+    "draw",
+    "evaluate",
+    "read_samples",
+    "sample_model",
+    "train_features",
+    "train_model",
+    "write_samples",
+]
+
+_HELD_OUT = 512
+"""Images of the test set by which training is validated."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +59,19 @@ class Source:
     def load(self) -> ImageSets:
         """The training and the test set."""
         return load(self.name, path=self.path, size=self.size)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Images that a model drew.
+
+    Attributes:
+        pixels: (n, C, H, W) uint8.
+        nfe: calls of the network for each image, as counted.
+    """
+
+    pixels: NDArray[np.uint8]
+    nfe: int
 
 
 def facts(**known: Any) -> str:
@@ -68,10 +105,142 @@ def train_features(
     return accuracy
 
 
+TRAINING = TrainingConfig(
+    steps=20_000,
+    batch=64,
+    learning_rate=1e-3,
+    warmup=200,
+    weight_decay=0.0,
+    ema=0.9995,
+    validate_every=500,
+    patience=20,
+)  # fmt: skip
+
+
+class _Rows:
+    """Images as rows of values, made from bytes for one batch at a time."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, images: Images) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: Tensor) -> Tensor:
+        return self.images.values(index).flatten(1)
+
+
+def _trained(
+    model: ImageModel,
+    sets: ImageSets,
+    folder: Output,
+    objective: Callable[..., Tensor],
+    config: TrainingConfig,
+    *,
+    grid: Tensor,
+    seed: int,
+    what: str,
+    progress: bool,
+) -> TrainingResult:
+    """Trains whatever of the model requires a gradient, on times spread evenly over ``grid``, and saves it."""
+    held_out = sets.test.values(slice(0, _HELD_OUT)).flatten(1)
+    problem = VectorProblem(
+        model.denoiser, cast(Tensor, _Rows(sets.train)), held_out,
+        grid=grid, batch=config.batch, seed=seed, repeats=2, objective=objective, at_once=256,
+    )  # fmt: skip
+    began = time.monotonic()
+    result = train(
+        model.denoiser, problem, config, seed=seed, checkpoint=folder.checkpoint,
+        fingerprint=f"{what} {model.facts()} {config} {seed}", progress=progress,
+    )  # fmt: skip
+    model.denoiser.eval()
+    model.save_weights(folder.path)
+    folder.finish(facts(
+        command=what, model=model.facts(), seed=seed, training=asdict(config), history=result.history,
+        seconds=round(time.monotonic() - began, 1),
+    ))  # fmt: skip
+    return result
+
+
+def train_model(
+    source: Source,
+    output: Path,
+    *,
+    network: UNetConfig,
+    config: TrainingConfig = TRAINING,
+    seed: int = 1,
+    force: bool = False,
+    progress: bool = False,
+) -> tuple[ImageModel, TrainingResult]:
+    """The baseline: one isotropic noise level for all modes, trained as EDM is (Karras et al. 2022)."""
+    with Output(output, force=force) as folder:
+        sets = source.load()
+        about = {"name": source.name, "size": source.size}
+        model = ImageModel.new(Toad(sets.train.shape), network, moments=sets.train.moments(), source=about, seed=seed)
+        model.denoiser.process.requires_grad_(False)
+        model.learned = ("network",)
+        result = _trained(
+            model, sets, folder, preconditioned_score_matching, config,
+            grid=edm_times(model.denoiser.process), seed=seed, what="train", progress=progress,
+        )  # fmt: skip
+    return model, result
+
+
+@torch.no_grad()
+def draw(model: ImageModel, n: int, *, steps: int, seed: int, batch: int = 256, progress: bool = False) -> Draw:
+    """New images by the second-order sampler, and how often the network was called for each."""
+    from tqdm import tqdm
+
+    calls = 0
+
+    def count(*_: Any) -> None:
+        nonlocal calls
+        calls += 1
+
+    generator = torch.Generator().manual_seed(seed)
+    counter = model.denoiser.network.register_forward_hook(count)
+    parts = []
+    try:
+        for done in tqdm(range(0, n, batch), desc="sample", unit="batch", disable=not progress, dynamic_ncols=True):
+            values = sample(
+                model.denoiser, min(batch, n - done), steps=steps, grid=model.times(steps),
+                second=1.0 if model.grid == "karras" else 0.5, generator=generator, batch=batch,
+            )  # fmt: skip
+            parts.append(from_unit(values))
+    finally:
+        counter.remove()
+    return Draw(np.concatenate(parts), calls // len(parts))
+
+
+def sample_model(
+    folder: Path, output: Path, *, n: int, steps: int, seed: int = 1, force: bool = False, progress: bool = False
+) -> int:
+    """Draws images from a model folder, writes them with a PNG of the first beside them, and returns the NFE."""
+    from imaging import figures
+
+    check_samples(output, force=force)
+    model = ImageModel.load(folder)
+    drawn = draw(model, n, steps=steps, seed=seed, progress=progress)
+    said = {"model": str(folder), "steps": steps, "nfe": drawn.nfe, "grid": model.grid, "seed": seed}
+    write_samples(drawn.pixels, output, said=json.dumps(said), force=force)
+    with writing(output.with_suffix(".png"), force=True) as temporary:
+        figures.sheet(Images(output.name, drawn.pixels), temporary)
+    return drawn.nfe
+
+
+def check_samples(output: Path, *, force: bool) -> None:
+    """Refuses a name for samples that would fail, before anything is drawn."""
+    if output.suffix != ".npz":
+        raise ImagingError(f"{output}: the name of samples must end in .npz")
+    if output.exists() and not force:
+        raise ImagingError(f"{output} exists: choose another -o, or replace it with --force")
+
+
 def write_samples(pixels: NDArray[np.uint8], path: Path, *, said: str, force: bool = False) -> None:
     """Images (n, C, H, W) uint8 and a JSON line on how they were made, as one .npz."""
-    if path.suffix != ".npz":
-        raise ImagingError(f"{path}: the name of samples must end in .npz")
+    check_samples(path, force=force)
     with writing(path, force=force) as temporary:
         np.savez_compressed(temporary, images=pixels, facts=np.array(said))
 
