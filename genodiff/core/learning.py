@@ -19,8 +19,8 @@ from genodiff.core.knots import KnotSchedule, TransformedSchedule
 from genodiff.core.losses import VectorProblem
 from genodiff.core.schedules import uniform_grid
 from genodiff.core.subspaces import SubspaceDiffusion
-from genodiff.core.trajectory import time_objective, trajectory_score_matching
 from genodiff.core.training import TrainingConfig, TrainingResult, train
+from genodiff.core.trajectory import time_objective, trajectory_score_matching
 
 __all__ = ["frozen", "learn_schedule", "learn_time"]
 
@@ -30,8 +30,8 @@ D = TypeVar("D", bound=Denoiser)
 @contextmanager
 def frozen(module: nn.Module, *, but: nn.Module | None = None) -> Iterator[None]:
     """No parameter of ``module`` asks for a gradient meanwhile, save those of ``but``."""
-    kept = set() if but is None else set(but.parameters())
-    held = [p for p in module.parameters() if p.requires_grad and p not in kept]
+    kept = set() if but is None else {id(p) for p in but.parameters()}
+    held = [p for p in module.parameters() if p.requires_grad and id(p) not in kept]
     for p in held:
         p.requires_grad_(False)
     try:

@@ -239,5 +239,5 @@ class HeunFlow(_NoisePath, HeunODE):
     """The second-order step (TOAD eq. 17, signs corrected).
 
     x̂ = x − Δ̂ flow, then x_s = x − [Δ flow + ½ Δ² Δ̂^{−1} (flow(x̂, t̂) − flow)], where Δ = M_s^{1/2} − M_t^{1/2} and
-    Δ̂ = M_t̂^{1/2} − M_t^{1/2}.
+    Δ̂ = M_t̂^{1/2} − M_t^{1/2}. With t̂ halfway the step is one order better on Gaussian data.
     """

@@ -23,7 +23,8 @@ __all__ = ["SubspaceDiffusion"]
 class SubspaceDiffusion(Diffusion):
     """Noise without drift, whose covariance grows on its own schedule in every subspace.
 
-    M_0 = 0; at times that only tend to 0 the schedule, which lives on a logarithm, tends to g_0 > 0.
+    M_0 = 0: the schedule, which lives on a logarithm, tends to g_0 > 0 as t falls to 0, and that least noise is left out
+    at 0 itself.
 
     Args:
         basis: the modes.
@@ -68,12 +69,16 @@ class SubspaceDiffusion(Diffusion):
         return torch.ones(*t.shape, self.dim, dtype=self.mean.dtype, device=self.mean.device)
 
     def variance(self, t: Tensor) -> Tensor:
-        """g_{j(i)}(t) of every mode i, (..., d)."""
-        return self.spread(self.schedule.levels(t))
+        """g_{j(i)}(t) of every mode i, 0 at t = 0, (..., d)."""
+        return self.spread(self._from_zero(self.schedule.levels(t), t))
 
     def deviation(self, t: Tensor) -> Tensor:
-        """M_t^{1/2}: g^{1/2} of every mode, (..., d)."""
-        return self.spread((0.5 * self.schedule.log_levels(t)).exp())
+        """M_t^{1/2}: g^{1/2} of every mode, 0 at t = 0, (..., d)."""
+        return self.spread(self._from_zero((0.5 * self.schedule.log_levels(t)).exp(), t))
+
+    @staticmethod
+    def _from_zero(values: Tensor, t: Tensor) -> Tensor:
+        return torch.where((t == 0).unsqueeze(-1), 0.0, values)
 
     def log_rate(self, t: Tensor) -> Tensor:
         """d log g/d(t/T) of every mode, (..., d): in units of the whole time, so that it does not depend on T."""
@@ -100,9 +105,8 @@ class SubspaceDiffusion(Diffusion):
         return self.act(self.schedule.rates(t), v)
 
     def transition(self, s: Tensor, t: Tensor) -> Transition:
-        """X_t given X_s: variance g(t) − g(s), and g(t) from s = 0."""
-        earlier = torch.where((s == 0).unsqueeze(-1), 0.0, self.variance(s))
-        variance = self.variance(t) - earlier
+        """X_t given X_s: variance M_t − M_s."""
+        variance = self.variance(t) - self.variance(s)
         return Transition(self.basis, self.mean, torch.ones_like(variance), variance)
 
     def start(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
