@@ -1,1 +1,5 @@
-"""Image models on :mod:`genodiff.core`: the package is reserved, its models are not part of this release."""
+"""Image diffusion with learned, anisotropic noise schedules (TOAD), on :mod:`genodiff.core`.
+
+``imaging.toad`` is the model, ``networks`` its U-Net, ``datasets`` what it learns from, ``features`` and ``metrics``
+what it is judged by; ``python -m imaging`` and ``genodiff imaging`` are the command line.
+"""

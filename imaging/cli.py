@@ -178,8 +178,9 @@ def main() -> None:
     \b
     Examples:
       python -m imaging train --data fashion-mnist -o edm/
-      python -m imaging sample edm/ -n 10000 --steps 5 -o edm.npz
-      python -m imaging evaluate edm.npz --data fashion-mnist -o judged/
+      python -m imaging learn-schedule edm/ -o ani/ && python -m imaging learn-time ani/ -o ani-time/
+      python -m imaging sample ani-time/ -n 10000 --steps 5 -o few.npz
+      python -m imaging evaluate few.npz --data fashion-mnist -o judged/
     """
 
 
@@ -226,9 +227,109 @@ def train(output: Path, **o: Any) -> None:
     from imaging import runs
     from imaging.networks import UNetConfig
 
-    _, result = runs.train_model(
+    result = runs.train_model(
         _source(o), output, network=UNetConfig(widths=o["widths"], blocks=o["blocks"], patch=o["patch"]),
         config=_config(runs.TRAINING, o), seed=o["seed"], force=o["force"], progress=_bars(o["quiet"]),
+    )  # fmt: skip
+    click.echo(f"{result.steps:,} steps, validation loss {result.best_validation:.4f}: {output}")
+
+
+_model_path = click.option("--data-path", type=_PATH, help="Where the files of the model's data are, if not as usual.")
+_gain = click.option("--gain", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True,
+                     help="How many times faster a schedule is learned than a network.")  # fmt: skip
+
+
+@main.command("learn-schedule")
+@click.argument("model", type=_PATH)
+@click.option("-o", "--output", type=_PATH, required=True, help="Folder for the model with its schedule.")
+@click.option(
+    "--subspaces",
+    type=click.IntRange(1, 8),
+    default=2,
+    show_default=True,
+    help="Bands of frequency, each with its own schedule; 1 is isotropic.",
+)
+@click.option(
+    "--method",
+    type=click.Choice(["gradient", "constant-speed"]),
+    default="gradient",
+    show_default=True,
+    help="Learn the schedule beside the network, or fit it to the error the network leaves and train on.",
+)
+@click.option(
+    "--score-correction/--no-score-correction",
+    default=True,
+    show_default=True,
+    help="Account for the change of the score with the schedule.",
+)
+@click.option(
+    "-c",
+    "c",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Variance of the data in the objective.",
+)
+@_gain
+@_training
+@_model_path
+@_seed
+@_threads
+@_output
+def learn_schedule(model: Path, output: Path, method: str, **o: Any) -> None:
+    """Learn a noise schedule for each band of frequency of a trained MODEL, by trajectory-level score matching.
+
+    An interrupted run goes on from its last checkpoint when the same command is given again.
+
+    \b
+    Examples:
+      python -m imaging learn-schedule edm/ -o ani/
+      python -m imaging learn-schedule edm/ --subspaces 1 -o iso/
+      python -m imaging learn-schedule edm/ --method constant-speed --steps 1000 -o fitted/
+    """
+    _limit(o["threads"])
+    from imaging import runs
+
+    result = runs.learn_schedule(
+        model, output, subspaces=o["subspaces"], constant_speed=method == "constant-speed",
+        score_correction=o["score_correction"], c=o["c"], gain=o["gain"], config=_config(runs.LEARNING, o),
+        path=o["data_path"], seed=o["seed"], force=o["force"], progress=_bars(o["quiet"]),
+    )  # fmt: skip
+    click.echo(f"{result.steps:,} steps, validation loss {result.best_validation:.4f}: {output}")
+
+
+@main.command("learn-time")
+@click.argument("model", type=_PATH)
+@click.option("-o", "--output", type=_PATH, required=True, help="Folder for the model with its time.")
+@click.option(
+    "--window",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.125,
+    show_default=True,
+    help="Share of the whole time that one step is taken to have.",
+)
+@_gain
+@_training
+@_model_path
+@_seed
+@_threads
+@_output
+def learn_time(model: Path, output: Path, **o: Any) -> None:
+    """Learn where a sampler of MODEL should take its steps; network and schedule stay as they are.
+
+    An interrupted run goes on from its last checkpoint when the same command is given again.
+
+    \b
+    Examples:
+      python -m imaging learn-time ani/ -o ani-time/
+      python -m imaging learn-time iso/ --steps 500 -o iso-time/
+    """
+    _limit(o["threads"])
+    from imaging import runs
+
+    result = runs.learn_time(
+        model, output, window=o["window"], gain=o["gain"], config=_config(runs.LEARNING, o), path=o["data_path"],
+        seed=o["seed"], force=o["force"], progress=_bars(o["quiet"]),
     )  # fmt: skip
     click.echo(f"{result.steps:,} steps, validation loss {result.best_validation:.4f}: {output}")
 

@@ -123,11 +123,11 @@ def _moved(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 class _Classification:
-    """Cross-entropy of classes, for :func:`genodiff.core.training.train`."""
+    """Cross-entropy of classes of labelled images, for :func:`genodiff.core.training.train`."""
 
     def __init__(self, network: FeatureNetwork, sets: ImageSets, batch: int) -> None:
         self.network, self.batch = network, batch
-        self.train, self.test = _labelled(sets.train), _labelled(sets.test)
+        self.train, self.test = sets.train, sets.test
 
     def loss(self, generator: torch.Generator, workers: Workers) -> Tensor:
         index = torch.randint(len(self.train), (self.batch,), generator=generator)[workers.part(self.batch)]
@@ -170,6 +170,10 @@ def train_features(
     progress: bool = False,
 ) -> tuple[FeatureNetwork, float, TrainingResult]:
     """A classifier of the classes of ``sets``, its accuracy on the test set, and how training went."""
+    sets = ImageSets(_labelled(sets.train), _labelled(sets.test))
+    _, height, width = sets.train.shape
+    if height % 8 or width % 8:
+        raise ImagingError(f"images of {height} × {width} pixels: features need a --size that is a multiple of 8")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = FeatureNetwork(sets.train.shape, len(sets.train.classes))

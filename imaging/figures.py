@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from imaging.datasets import Images
 
@@ -26,18 +27,15 @@ def sheet(images: Images, path: Path, *, columns: int = 16, rows: int = 8, zoom:
     picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.NEAREST).save(path)
 
 
-def spectra(sets: Mapping[str, Images], path: Path) -> None:
-    """Mean power by radial frequency of several sets of images, one line each, on a logarithmic scale."""
+def spectra(powers: Mapping[str, NDArray[np.float64]], path: Path) -> None:
+    """Mean power by radial frequency of several sets of images, a line each, on a logarithmic scale."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-
-    from imaging.metrics import radial_spectrum
 
     figure = Figure(figsize=(5.0, 3.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    for name, images in sets.items():
-        power = radial_spectrum(images)
+    for name, power in powers.items():
         axes.semilogy(np.arange(1, len(power)), power[1:], label=name)
     axes.set_xlabel("radial frequency (half-periods per side)")
     axes.set_ylabel("mean squared DCT coefficient")

@@ -12,7 +12,7 @@ from typing import Self
 
 from imaging.errors import ImagingError
 
-__all__ = ["MARK", "Output", "writing"]
+__all__ = ["MARK", "Output", "drop_damaged", "writing"]
 
 MARK = "imaging.json"
 """Name of the file by which a folder of results is known to be ours, and may be replaced."""
@@ -50,6 +50,18 @@ def _umask() -> int:
     return mask
 
 
+def drop_damaged(checkpoint: Path) -> None:
+    """Removes a checkpoint that cannot be read, as a power cut can leave one: training then starts anew."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        if checkpoint.exists():
+            with safe_open(checkpoint, framework="pt"):
+                pass
+    except SafetensorError:
+        checkpoint.unlink(missing_ok=True)
+
+
 class Output:
     """A folder of results: hidden while it is made, and in its place once :meth:`finish` has been called.
 
@@ -75,6 +87,7 @@ class Output:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ImagingError(f"{destination}: cannot be written ({error.strerror}): choose another -o") from error
+        drop_damaged(self.checkpoint)
 
     def __enter__(self) -> Self:
         return self

@@ -6,7 +6,8 @@ falls with the number of images, so a value and its floor are of equal numbers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,9 @@ from imaging.errors import ImagingError
 from imaging.features import Features
 
 __all__ = [
+    "Reference",
     "frechet_distance",
     "inception_features",
-    "judge",
     "precision_recall",
     "radial_spectrum",
     "spectrum_distance",
@@ -91,8 +92,8 @@ def radial_spectrum(images: Images) -> Array:
     _, height, width = images.shape
     power = np.zeros((height, width))
     for k in range(0, len(images), _CHUNK):
-        values = images.values(slice(k, k + _CHUNK)).numpy().astype(np.float64)
-        power += (fft.dctn(values, axes=(2, 3), norm="ortho") ** 2).mean(1).sum(0)
+        values = images.values(slice(k, k + _CHUNK)).numpy()
+        power += (fft.dctn(values, axes=(2, 3), norm="ortho") ** 2).mean(1).sum(0, dtype=np.float64)
     p, q = np.ogrid[:height, :width]
     radius = np.rint(np.hypot(p, q)).astype(np.int64).ravel()
     return np.bincount(radius, weights=power.ravel()) / np.bincount(radius) / len(images)
@@ -131,48 +132,63 @@ def inception_features(images: Images, weights: Path) -> Array:
     return np.concatenate(parts).astype(np.float64)
 
 
-def judge(
-    made: Images, sets: ImageSets, features: Features, *, seed: int, inception: Path | None = None
-) -> pd.DataFrame:
-    """Every measure of ``made`` against the training set, beside that of the test set.
+class Reference:
+    """Real images that made ones are judged by; what depends on them alone is computed once.
 
     Args:
-        made: what a model drew.
-        sets: what it learned from, and real images it has not seen.
+        sets: what a model learned from, and real images it has not seen.
         features: the feature network.
         seed: of the draws of equal numbers.
-        inception: weights for the true FID; left out if ``None``.
-
-    Returns:
-        columns metric, value, floor, n (images on either side of the value), n_floor.
+        inception: Inception weights, for the true FID; left out if ``None``.
     """
-    if made.shape != sets.train.shape:
-        raise ImagingError(f"{made.name}: images of shape {made.shape}, but {sets.train.name} has {sets.train.shape}")
-    rows: list[dict[str, Any]] = []
 
-    def add(metric: str, value: float, floor: float | None, n: int, n_floor: int) -> None:
-        rows.append({"metric": metric, "value": value, "floor": floor, "n": n, "n_floor": n_floor})
+    def __init__(self, sets: ImageSets, features: Features, *, seed: int, inception: Path | None = None) -> None:
+        self.shape, self.name, self.seed = sets.train.shape, sets.train.name, seed
+        self._maps: dict[str, Callable[[Images], Array]] = {f"FD-{features.name}": features.of}
+        if inception is not None:
+            self._maps["FID"] = partial(inception_features, weights=inception)
+        self._known = {name: (of(sets.train), of(sets.test)) for name, of in self._maps.items()}
+        train, test = (self._few(images) for images in (sets.train, sets.test))
+        self.spectra = {"train": radial_spectrum(train), "test": radial_spectrum(test)}
+        self._n_test = len(test)
 
-    def distances(name: str, train: Array, test: Array, drawn: Array) -> None:
-        n = min(len(drawn), len(test))
-        rng = np.random.default_rng(seed)
-        few, held = (z[np.sort(rng.permutation(len(z))[:n])] for z in (drawn, test))
-        add(name, frechet_distance(few, train), frechet_distance(held, train), n, n)
-        if len(drawn) > n:  # more were drawn than there are real images to set beside them
-            add(f"{name} of all", frechet_distance(drawn, train), None, len(drawn), 0)
+    def _few(self, images: Images) -> Images:
+        """At most 10,000 of the images."""
+        return images if len(images) <= _MOST_COMPARED else images.select(self._drawn(len(images), _MOST_COMPARED))
 
-    train, test, drawn = (features.of(images) for images in (sets.train, sets.test, made))
-    distances(f"FD-{features.name}", train, test, drawn)
-    rng = np.random.default_rng(seed)
-    n = min(len(train), len(test), len(drawn), _MOST_COMPARED)
-    real, held, few = (z[rng.permutation(len(z))[:n]] for z in (train, test, drawn))
-    for name, value, floor in zip(
-        ("precision", "recall"), precision_recall(real, few), precision_recall(real, held), strict=True
-    ):
-        add(name, value, floor, n, n)
-    spectra = [radial_spectrum(images) for images in (sets.train, made, sets.test)]
-    add("spectrum (dB)", spectrum_distance(spectra[1], spectra[0]), spectrum_distance(spectra[2], spectra[0]),
-        len(made), len(sets.test))  # fmt: skip
-    if inception is not None:
-        distances("FID", *(inception_features(images, inception) for images in (sets.train, sets.test, made)))
-    return pd.DataFrame(rows)
+    def _drawn(self, n: int, k: int) -> NDArray[np.int64]:
+        """Which k of n to take, rising."""
+        return np.sort(np.random.default_rng(self.seed).permutation(n)[:k])
+
+    def judge(self, made: Images) -> pd.DataFrame:
+        """Every measure of ``made`` against the training set, beside that of the test set.
+
+        A Fréchet distance is between n images and the whole training set, n the same for the value and its floor. Where
+        more were made than there are test images, a second row has the distance of all of them, without a floor.
+
+        Returns:
+            columns metric, value, floor, n (images made that the value is of), n_floor (test images of the floor).
+        """
+        if made.shape != self.shape:
+            raise ImagingError(f"{made.name}: images of shape {made.shape}, but those of {self.name} are {self.shape}")
+        rows: list[dict[str, Any]] = []
+        drawn = {name: of(made) for name, of in self._maps.items()}
+        for name, z in drawn.items():
+            train, test = self._known[name]
+            n = min(len(z), len(test))
+            value, floor = (frechet_distance(x[self._drawn(len(x), n)], train) for x in (z, test))
+            rows.append({"metric": name, "value": value, "floor": floor, "n": n, "n_floor": n})
+            if len(z) > n:
+                rows.append({"metric": f"{name} of all", "value": frechet_distance(z, train), "n": len(z)})
+        name = next(iter(self._maps))
+        sets = (*self._known[name], drawn[name])
+        n = min(_MOST_COMPARED, *map(len, sets))
+        real, held, z = (x[self._drawn(len(x), n)] for x in sets)
+        values, floors = precision_recall(real, z), precision_recall(real, held)
+        for metric, value, floor in zip(("precision", "recall"), values, floors, strict=True):
+            rows.append({"metric": metric, "value": value, "floor": floor, "n": n, "n_floor": n})
+        few = self._few(made)
+        value = spectrum_distance(radial_spectrum(few), self.spectra["train"])
+        floor = spectrum_distance(self.spectra["test"], self.spectra["train"])
+        rows.append({"metric": "spectrum (dB)", "value": value, "floor": floor, "n": len(few), "n_floor": self._n_test})
+        return pd.DataFrame(rows, columns=["metric", "value", "floor", "n", "n_floor"]).astype({"n_floor": "Int64"})

@@ -90,10 +90,10 @@ class ImageModel:
         held = self.denoiser.process.schedule
         return held.clock if isinstance(held, TransformedSchedule) else None
 
-    def on(self, toad: Toad, schedule: KnotSchedule, *, clocked: bool = False) -> ImageModel:
-        """The same network on another schedule, perhaps with a clock to learn; it is sampled in equal times."""
-        process = toad.process(_clocked(schedule) if clocked else schedule)
-        return ImageModel(toad, self.network, self.denoiser.on(process), self.source, "uniform", self.learned)
+    def on(self, toad: Toad, schedule: KnotSchedule) -> ImageModel:
+        """The same network on another schedule; it is sampled in equal steps of that schedule's time."""
+        denoiser = self.denoiser.on(toad.process(schedule))
+        return ImageModel(toad, self.network, denoiser, self.source, "uniform", self.learned)
 
     def times(self, steps: int) -> Tensor:
         """The times a sampler of ``steps`` steps visits, (steps + 1,)."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
+import math
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -15,22 +15,30 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from genodiff.core import learning as core
+from genodiff.core.knots import KnotSchedule
+from genodiff.core.learning import frozen
 from genodiff.core.losses import VectorProblem
+from genodiff.core.networks import count_calls
+from genodiff.core.speed import fit_constant_speed_schedule, measure_error_curves
 from genodiff.core.training import TrainingConfig, TrainingResult, train
 from genodiff.core.trajectory import preconditioned_score_matching
 from imaging.datasets import Images, ImageSets, from_unit, load, read_images
 from imaging.errors import ImagingError
-from imaging.files import Output, writing
+from imaging.files import Output, drop_damaged, writing
 from imaging.models import ImageModel
 from imaging.networks import UNetConfig
 from imaging.toad import Toad, edm_times, sample
 
 __all__ = [
+    "LEARNING",
     "TRAINING",
     "Draw",
     "Source",
     "draw",
     "evaluate",
+    "learn_schedule",
+    "learn_time",
     "read_samples",
     "sample_model",
     "train_features",
@@ -40,6 +48,15 @@ __all__ = [
 
 _HELD_OUT = 512
 """Images of the test set by which training is validated."""
+
+_REPEATS = 2
+"""Noise levels at which each of them is seen."""
+
+_AT_ONCE = 256
+"""Most of them in one pass."""
+
+_LEVELS, _MEASURED = 65, 256
+"""Noise levels at which, and images of the test set on which, the error of a network is measured."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +72,10 @@ class Source:
     name: str
     path: Path | None = None
     size: int = 32
+
+    def facts(self) -> dict[str, Any]:
+        """What a model keeps of it; where the files were is no property of a model."""
+        return {"name": self.name, "size": self.size}
 
     def load(self) -> ImageSets:
         """The training and the test set."""
@@ -97,6 +118,7 @@ def train_features(
     sets = source.load()
     config = features.TRAINING if steps is None else replace(features.TRAINING, steps=steps)
     checkpoint = output.with_name(f".{output.name}.checkpoint.safetensors")
+    drop_damaged(checkpoint)
     network, accuracy, _ = features.train_features(
         sets, seed=seed, config=config, checkpoint=checkpoint, progress=progress
     )
@@ -117,6 +139,11 @@ TRAINING = TrainingConfig(
 )  # fmt: skip
 
 
+LEARNING = TrainingConfig(
+    steps=4000, batch=64, learning_rate=3e-4, warmup=100, weight_decay=0.0, ema=0.999, validate_every=250, patience=16
+)
+
+
 class _Rows:
     """Images as rows of values, made from bytes for one batch at a time."""
 
@@ -132,36 +159,16 @@ class _Rows:
         return self.images.values(index).flatten(1)
 
 
-def _trained(
-    model: ImageModel,
-    sets: ImageSets,
-    folder: Output,
-    objective: Callable[..., Tensor],
-    config: TrainingConfig,
-    *,
-    grid: Tensor,
-    seed: int,
-    what: str,
-    progress: bool,
-) -> TrainingResult:
-    """Trains whatever of the model requires a gradient, on times spread evenly over ``grid``, and saves it."""
-    held_out = sets.test.values(slice(0, _HELD_OUT)).flatten(1)
-    problem = VectorProblem(
-        model.denoiser, cast(Tensor, _Rows(sets.train)), held_out,
-        grid=grid, batch=config.batch, seed=seed, repeats=2, objective=objective, at_once=256,
-    )  # fmt: skip
-    began = time.monotonic()
-    result = train(
-        model.denoiser, problem, config, seed=seed, checkpoint=folder.checkpoint,
-        fingerprint=f"{what} {model.facts()} {config} {seed}", progress=progress,
-    )  # fmt: skip
+def _rows(sets: ImageSets) -> tuple[Tensor, Tensor]:
+    """What is learned from, by batches, and what training is validated on."""
+    return cast(Tensor, _Rows(sets.train)), sets.test.values(slice(0, _HELD_OUT)).flatten(1)
+
+
+def _finish(model: ImageModel, folder: Output, result: TrainingResult, **known: Any) -> None:
+    """Puts the weights and the facts into the folder, and the folder into its place."""
     model.denoiser.eval()
     model.save_weights(folder.path)
-    folder.finish(facts(
-        command=what, model=model.facts(), seed=seed, training=asdict(config), history=result.history,
-        seconds=round(time.monotonic() - began, 1),
-    ))  # fmt: skip
-    return result
+    folder.finish(facts(model=model.facts(), history=result.history, **known))
 
 
 def train_model(
@@ -173,19 +180,141 @@ def train_model(
     seed: int = 1,
     force: bool = False,
     progress: bool = False,
-) -> tuple[ImageModel, TrainingResult]:
+) -> TrainingResult:
     """The baseline: one isotropic noise level for all modes, trained as EDM is (Karras et al. 2022)."""
     with Output(output, force=force) as folder:
         sets = source.load()
-        about = {"name": source.name, "size": source.size}
-        model = ImageModel.new(Toad(sets.train.shape), network, moments=sets.train.moments(), source=about, seed=seed)
-        model.denoiser.process.requires_grad_(False)
+        step = network.patch * 2 ** (len(network.widths) - 1)
+        if source.size % step:
+            raise ImagingError(
+                f"a size of {source.size} is no multiple of {step}: choose another --size, --widths or --patch"
+            )
+        model = ImageModel.new(
+            Toad(sets.train.shape), network, moments=sets.train.moments(), source=source.facts(), seed=seed
+        )
         model.learned = ("network",)
-        result = _trained(
-            model, sets, folder, preconditioned_score_matching, config,
-            grid=edm_times(model.denoiser.process), seed=seed, what="train", progress=progress,
+        rows, held_out = _rows(sets)
+        problem = VectorProblem(
+            model.denoiser, rows, held_out, grid=edm_times(model.denoiser.process), batch=config.batch, seed=seed,
+            repeats=_REPEATS, objective=preconditioned_score_matching, at_once=_AT_ONCE,
         )  # fmt: skip
-    return model, result
+        with frozen(model.denoiser.process):
+            result = train(
+                model.denoiser, problem, config, seed=seed, checkpoint=folder.checkpoint,
+                fingerprint=f"train {model.facts()} {config} {seed}", progress=progress,
+            )  # fmt: skip
+        _finish(model, folder, result, command="train", training=asdict(config), seed=seed)
+    return result
+
+
+def learn_schedule(
+    start: Path,
+    output: Path,
+    *,
+    subspaces: int = 2,
+    constant_speed: bool = False,
+    score_correction: bool = True,
+    c: float = 1.0,
+    gain: float = 10.0,
+    config: TrainingConfig = LEARNING,
+    path: Path | None = None,
+    seed: int = 1,
+    force: bool = False,
+    progress: bool = False,
+) -> TrainingResult:
+    """Line 1 of TOAD's Algorithm 1: the schedule g_j(t), with the network that goes with it.
+
+    Args:
+        start: folder of a trained model.
+        output: folder for the new one.
+        subspaces: J; the cosine modes are parted at j/J of the highest frequency, j = 1 … J − 1.
+        constant_speed: fit the schedule to the error the network leaves, without a gradient, then train the network on
+            it; otherwise both are learned together by TLSM.
+        score_correction: see :func:`genodiff.core.trajectory.trajectory_score_matching`.
+        c: variance of the data in TLSM.
+        gain: how many times faster the schedule is learned than the network.
+        config: length, rates and batch.
+        path: of the data, if not where their Debian package puts them.
+        seed: of batches and noise.
+        force: replace what is there.
+        progress: show a bar.
+    """
+    with Output(output, force=force) as folder:
+        old = ImageModel.load(start)
+        if old.clock is not None:
+            raise ImagingError(f"{start} has a learned time: give the model it was learned for")
+        if old.toad.subspaces not in (1, subspaces):
+            raise ImagingError(f"{start} has {old.toad.subspaces} subspaces, which cannot become {subspaces}")
+        sets = Source(old.source["name"], path, old.source["size"]).load()
+        toad = replace(old.toad, cuts=tuple(j / subspaces for j in range(1, subspaces)), c=c, gain=gain)
+        knots = old.schedule.log_knots().detach()
+        schedule = KnotSchedule(knots.expand(subspaces, -1), horizon=toad.highest, gain=gain)
+        model = old.on(toad, schedule)
+        rows, held_out = _rows(sets)
+        if constant_speed:
+            levels = torch.linspace(math.log(toad.lowest), math.log(toad.highest), _LEVELS, dtype=torch.float64)
+            curves = measure_error_curves(
+                model.denoiser, held_out[:_MEASURED], schedule.time_of(levels[1:]).detach().clamp(max=toad.highest),
+                generator=torch.Generator().manual_seed(seed),
+            )  # fmt: skip
+            fitted = fit_constant_speed_schedule(
+                curves, c=c, knots=toad.knots, horizon=toad.highest, lowest=toad.lowest, highest=toad.highest, gain=gain
+            )
+            model = old.on(toad, fitted)
+        model.learned = (*old.learned, "constant speed" if constant_speed else "schedule")
+        model.denoiser.requires_grad_(True)
+        with frozen(model.denoiser.process) if constant_speed else nullcontext():
+            result = core.learn_schedule(
+                model.denoiser, rows, held_out, config, seed=seed, c=c, jointly=True,
+                score_correction=score_correction and not constant_speed, repeats=_REPEATS, at_once=_AT_ONCE,
+                checkpoint=folder.checkpoint, fingerprint=f"schedule {model.facts()} {config} {seed} {start}",
+                progress=progress,
+            )  # fmt: skip
+        _finish(model, folder, result, command="learn-schedule", start=start, training=asdict(config), seed=seed)
+    return result
+
+
+def learn_time(
+    start: Path,
+    output: Path,
+    *,
+    window: float = 0.125,
+    gain: float = 10.0,
+    config: TrainingConfig = LEARNING,
+    path: Path | None = None,
+    seed: int = 1,
+    force: bool = False,
+    progress: bool = False,
+) -> TrainingResult:
+    """Line 2 of TOAD's Algorithm 1: the time transform r(t; γ); network and schedule stay as they are.
+
+    Args:
+        start: folder of a model with a learned schedule.
+        output: folder for the new one.
+        window: share of the whole time that a step of the sampler is taken to have.
+        gain: what one unit of the parameter moves; see :class:`genodiff.core.knots.KnotSchedule`.
+        config: length, rates and batch.
+        path: of the data, if not where their Debian package puts them.
+        seed: of batches and noise.
+        force: replace what is there.
+        progress: show a bar.
+    """
+    with Output(output, force=force) as folder:
+        old = ImageModel.load(start)
+        if old.clock is not None:
+            raise ImagingError(f"{start} has a learned time already: give the model it was learned for")
+        sets = Source(old.source["name"], path, old.source["size"]).load()
+        rows, held_out = _rows(sets)
+        knots = old.schedule.log_knots().detach()
+        model = old.on(replace(old.toad, gain=gain), KnotSchedule(knots, horizon=old.toad.highest, gain=gain))
+        model.learned = (*old.learned, "time")
+        model.denoiser, result = core.learn_time(
+            model.denoiser, rows, held_out, config, seed=seed, c=old.toad.c, window=window, repeats=_REPEATS,
+            at_once=_AT_ONCE, checkpoint=folder.checkpoint,
+            fingerprint=f"time {model.facts()} {config} {seed} {window} {start}", progress=progress,
+        )  # fmt: skip
+        _finish(model, folder, result, command="learn-time", start=start, training=asdict(config), seed=seed)
+    return result
 
 
 @torch.no_grad()
@@ -193,25 +322,16 @@ def draw(model: ImageModel, n: int, *, steps: int, seed: int, batch: int = 256, 
     """New images by the second-order sampler, and how often the network was called for each."""
     from tqdm import tqdm
 
-    calls = 0
-
-    def count(*_: Any) -> None:
-        nonlocal calls
-        calls += 1
-
     generator = torch.Generator().manual_seed(seed)
-    counter = model.denoiser.network.register_forward_hook(count)
     parts = []
-    try:
+    with count_calls(model.denoiser.network) as calls:
         for done in tqdm(range(0, n, batch), desc="sample", unit="batch", disable=not progress, dynamic_ncols=True):
             values = sample(
                 model.denoiser, min(batch, n - done), steps=steps, grid=model.times(steps),
                 second=1.0 if model.grid == "karras" else 0.5, generator=generator, batch=batch,
             )  # fmt: skip
             parts.append(from_unit(values))
-    finally:
-        counter.remove()
-    return Draw(np.concatenate(parts), calls // len(parts))
+    return Draw(np.concatenate(parts), calls.rows // n)
 
 
 def sample_model(
@@ -275,7 +395,7 @@ def evaluate(
     """Judges samples, writes ``metrics.csv``, ``spectrum.png`` and ``samples.png``, and returns the table as text."""
     from imaging import figures
     from imaging.features import load_features
-    from imaging.metrics import judge
+    from imaging.metrics import Reference, radial_spectrum
 
     with Output(output, force=force) as folder:
         known = load_features(features or source.name)
@@ -283,9 +403,10 @@ def evaluate(
         sets = source.load()
         if made.shape[0] == 3 and sets.train.shape[0] == 1:  # a grey image that went through a colour format
             made = replace(made, pixels=np.ascontiguousarray(made.pixels[:, :1]))
-        table = judge(made, sets, known, seed=seed, inception=fid_weights)
+        reference = Reference(sets, known, seed=seed, inception=fid_weights)
+        table = reference.judge(made)
         table.to_csv(folder.path / "metrics.csv", index=False)
-        figures.spectra({"made": made, "test": sets.test, "train": sets.train}, folder.path / "spectrum.png")
+        figures.spectra({"made": radial_spectrum(made), **reference.spectra}, folder.path / "spectrum.png")
         figures.sheet(made, folder.path / "samples.png")
         folder.finish(facts(
             command="evaluate", samples=samples, data=source.name, size=source.size, seed=seed,
