@@ -123,6 +123,7 @@ def learn_time(
     seed: int,
     c: float = 1.0,
     window: float = 0.125,
+    excess: float = 1.0,
     repeats: int = 8,
     at_once: int | None = None,
     checkpoint: Path | None = None,
@@ -141,6 +142,7 @@ def learn_time(
         seed: of batches and noise.
         c: variance of the data in L̂.
         window: share of T that a step of the sampler is taken to have.
+        excess: weight of L̂ beside H.
         repeats: noise levels at which validation data are seen.
         at_once: most validation vectors in one pass.
         checkpoint: file to resume from.
@@ -154,7 +156,7 @@ def learn_time(
     knots = schedule.log_knots().detach().mean(0, keepdim=True)
     clock = KnotSchedule(knots, horizon=schedule.horizon, gain=schedule.gain).to(process.mean.device)
     timed = denoiser.on(process.with_schedule(TransformedSchedule(schedule, clock)))
-    objective = partial(time_objective, c=c, window=window)
+    objective = partial(time_objective, c=c, window=window, excess=excess)
     result = _train(
         timed, clock, objective, rows, held_out, config, seed=seed, repeats=repeats, at_once=at_once,
         checkpoint=checkpoint, fingerprint=fingerprint, progress=progress,

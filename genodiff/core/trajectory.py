@@ -214,9 +214,15 @@ def time_objective(
     *,
     c: float = 1.0,
     window: float = 0.125,
+    excess: float = 1.0,
     generator: torch.Generator | None = None,
     **condition: Any,
 ) -> Tensor:
-    """H(γ) + L̂(γ): what the time transform is learned from (TOAD §5.2)."""
+    """H(γ) + excess · L̂(γ): what the time transform is learned from (TOAD §5.2; there excess = 1).
+
+    L̂ is noisy: where the network is nearly exact its share is noise alone, and 0 leaves it out.
+    """
     error = discretisation_error(denoiser, x_0, t, window=window, generator=generator, **condition)
-    return error + excess_score_matching(denoiser, x_0, t, c=c, generator=generator, **condition)
+    if excess == 0:
+        return error
+    return error + excess * excess_score_matching(denoiser, x_0, t, c=c, generator=generator, **condition)
