@@ -2,7 +2,9 @@
 
 A Fréchet distance is only as meaningful as its features. Those of Inception belong to photographs and are not shipped;
 here a classifier of a few hundred kilobytes is trained on the images themselves by ``train-features`` and its weights
-lie in ``imaging/weights``. Distances are named after the set, ``FD-fmnist`` and ``FD-emoji``, and never called FID.
+lie in ``imaging/weights``. The features are in three parts, each scaled to unit total variance over the training set:
+images that are all equal to the mean one are at a distance of 3. Distances are named after the set, ``FD-fmnist`` and
+``FD-emoji``, and never called FID.
 
 For emoji, which are in colour and have no labels of their own, the classes are the subgroups of Unicode (101, such as
 ``face-smiling`` or ``animal-bird``), known by the ligatures of the font: telling them apart takes shape and colour.
@@ -30,6 +32,9 @@ __all__ = ["FeatureNetwork", "Features", "load_features", "save_features", "ship
 
 _WEIGHTS = Path(__file__).parent / "weights"
 _DIM = 128
+_TAPS = (1, 4)
+"""Layers, counted from 0, whose averages are features, too: a classifier learns not to see noise and blur, they do."""
+
 _BATCH = 512
 _VALIDATED = 2000
 _SHORT = {"fashion-mnist": "fmnist"}
@@ -48,6 +53,8 @@ TRAINING = TrainingConfig(
 class FeatureNetwork(nn.Module):
     """Three convolutions, the image halved after each, then one layer of features and one of classes.
 
+    What sets of images are compared by are that layer and, so that fine damage shows, the averages of the first two.
+
     Args:
         shape: channels, height and width; height and width must be multiples of 8.
         classes: number of classes.
@@ -65,14 +72,38 @@ class FeatureNetwork(nn.Module):
             nn.Flatten(), nn.Linear(height * width, _DIM), nn.ReLU(),
         )  # fmt: skip
         self.head = nn.Linear(_DIM, classes)
+        self.register_buffer("spread", torch.ones(len(_TAPS) + 1))
+
+    def _parts(self, x: Tensor) -> list[Tensor]:
+        """Averages over the image of what the first layers see, (B, 32) and (B, 64), and the last layer, (B, 128)."""
+        seen = []
+        for k, layer in enumerate(self.body):
+            x = layer(x)
+            if k in _TAPS:
+                seen.append(x.mean((2, 3)))
+        return [*seen, x]
 
     def features(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) in [−1, 1] to features (B, 128)."""
-        return self.body(x)
+        """(B, C, H, W) in [−1, 1] to features (B, 224), in three parts of equal weight."""
+        spread = self.get_buffer("spread")
+        return torch.cat([part / s for part, s in zip(self._parts(x), spread, strict=True)], dim=1)
+
+    @torch.no_grad()
+    def balance(self, images: Images) -> None:
+        """Scales each part of the features so that its variances over ``images`` sum to one."""
+        self.eval()
+        parts = zip(*(self._parts(images.values(rows)) for rows in _runs(len(images))), strict=True)
+        totals = [torch.cat(part).double().var(0).sum() for part in parts]
+        self.get_buffer("spread").copy_(torch.stack(totals).sqrt())
 
     def forward(self, x: Tensor) -> Tensor:
         """Log odds of the classes, (B, classes)."""
-        return self.head(F.dropout(self.features(x), 0.3, self.training))
+        return self.head(F.dropout(self.body(x), 0.3, self.training))
+
+
+def _runs(n: int) -> list[slice]:
+    """Consecutive runs of rows small enough to be seen at once."""
+    return [slice(k, min(k + _BATCH, n)) for k in range(0, n, _BATCH)]
 
 
 @dataclass(frozen=True)
@@ -95,7 +126,7 @@ class Features:
 
     @torch.no_grad()
     def of(self, images: Images) -> NDArray[np.float64]:
-        """Features of all images, (n, 128) float64.
+        """Features of all images, (n, 224) float64.
 
         Raises:
             ImagingError: the images have another shape than those the network was trained on.
@@ -106,9 +137,7 @@ class Features:
                 "choose other --features, or train them with train-features"
             )
         self.network.eval()
-        parts = [
-            self.network.features(images.values(slice(k, k + _BATCH))).numpy() for k in range(0, len(images), _BATCH)
-        ]
+        parts = [self.network.features(images.values(rows)).numpy() for rows in _runs(len(images))]
         return np.concatenate(parts).astype(np.float64)
 
 
@@ -137,7 +166,7 @@ class _Classification:
             return F.cross_entropy(self.network(x), labels)
 
     def _logits(self, n: int) -> Tensor:
-        return torch.cat([self.network(self.test.values(slice(k, min(k + _BATCH, n)))) for k in range(0, n, _BATCH)])
+        return torch.cat([self.network(self.test.values(rows)) for rows in _runs(n)])
 
     def validation(self) -> float:
         n = min(_VALIDATED, len(self.test))
@@ -182,6 +211,7 @@ def train_features(
         network, problem, config, seed=seed, checkpoint=checkpoint,
         fingerprint=f"features {sets.train.name} {sets.train.shape} {seed} {config}", progress=progress,
     )  # fmt: skip
+    network.balance(sets.train)
     return network, problem.accuracy(), result
 
 

@@ -32,6 +32,15 @@ def test_a_feature_network_learns_classes(trained: tuple[FeatureNetwork, float])
     assert trained[1] > 0.9
 
 
+def test_the_parts_of_the_features_weigh_the_same(trained: tuple[FeatureNetwork, float]) -> None:
+    seen = Features("discs", trained[0], (1, 16, 16), trained[1], "").of(disc_sets(200).train)
+    assert seen.shape == (200, 224)
+    totals = [part.var(0, ddof=1).sum() for part in np.split(seen, [32, 96], axis=1)]
+    np.testing.assert_allclose(totals, 1, rtol=1e-4)
+    mean = np.repeat(seen.mean(0, keepdims=True), 200, axis=0)
+    assert frechet_distance(mean, seen) == pytest.approx(3, rel=1e-3)
+
+
 def test_what_is_kept_is_what_was_learned(trained: tuple[FeatureNetwork, float], tmp_path: Path) -> None:
     network, accuracy = trained
     path = tmp_path / "discs.safetensors"
