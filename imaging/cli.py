@@ -308,6 +308,13 @@ def learn_schedule(model: Path, output: Path, method: str, **o: Any) -> None:
     show_default=True,
     help="Share of the whole time that one step is taken to have.",
 )
+@click.option(
+    "--excess",
+    type=click.FloatRange(min=0),
+    default=1.0,
+    show_default=True,
+    help="Weight of the score-matching loss beside the error of discretisation; 0 leaves it out.",
+)
 @_gain
 @_training
 @_model_path
@@ -328,8 +335,8 @@ def learn_time(model: Path, output: Path, **o: Any) -> None:
     from imaging import runs
 
     result = runs.learn_time(
-        model, output, window=o["window"], gain=o["gain"], config=_config(runs.LEARNING, o), path=o["data_path"],
-        seed=o["seed"], force=o["force"], progress=_bars(o["quiet"]),
+        model, output, window=o["window"], excess=o["excess"], gain=o["gain"], config=_config(runs.LEARNING, o),
+        path=o["data_path"], seed=o["seed"], force=o["force"], progress=_bars(o["quiet"]),
     )  # fmt: skip
     click.echo(f"{result.steps:,} steps, validation loss {result.best_validation:.4f}: {output}")
 

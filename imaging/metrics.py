@@ -35,6 +35,10 @@ Array = NDArray[np.float64]
 _CHUNK = 1024
 _NEIGHBOURS = 3
 _MOST_COMPARED = 10_000
+"""Most images that a spectrum is taken of."""
+
+_MOST_PAIRED = 5000
+"""Most images on either side of precision and recall, whose cost grows with the square."""
 
 
 def frechet_distance(x: Array, y: Array) -> float:
@@ -151,6 +155,7 @@ class Reference:
         train, test = (self._few(images) for images in (sets.train, sets.test))
         self.spectra = {"train": radial_spectrum(train), "test": radial_spectrum(test)}
         self._n_test = len(test)
+        self._floors: dict[int, tuple[float, float]] = {}
 
     def _few(self, images: Images) -> Images:
         """At most 10,000 of the images."""
@@ -182,9 +187,11 @@ class Reference:
                 rows.append({"metric": f"{name} of all", "value": frechet_distance(z, train), "n": len(z)})
         name = next(iter(self._maps))
         sets = (*self._known[name], drawn[name])
-        n = min(_MOST_COMPARED, *map(len, sets))
+        n = min(_MOST_PAIRED, *map(len, sets))
         real, held, z = (x[self._drawn(len(x), n)] for x in sets)
-        values, floors = precision_recall(real, z), precision_recall(real, held)
+        if n not in self._floors:
+            self._floors[n] = precision_recall(real, held)
+        values, floors = precision_recall(real, z), self._floors[n]
         for metric, value, floor in zip(("precision", "recall"), values, floors, strict=True):
             rows.append({"metric": metric, "value": value, "floor": floor, "n": n, "n_floor": n})
         few = self._few(made)

@@ -279,6 +279,7 @@ def learn_time(
     output: Path,
     *,
     window: float = 0.125,
+    excess: float = 1.0,
     gain: float = 10.0,
     config: TrainingConfig = LEARNING,
     path: Path | None = None,
@@ -292,6 +293,7 @@ def learn_time(
         start: folder of a model with a learned schedule.
         output: folder for the new one.
         window: share of the whole time that a step of the sampler is taken to have.
+        excess: weight of the score-matching loss beside the error of discretisation.
         gain: what one unit of the parameter moves; see :class:`genodiff.core.knots.KnotSchedule`.
         config: length, rates and batch.
         path: of the data, if not where their Debian package puts them.
@@ -309,9 +311,9 @@ def learn_time(
         model = old.on(replace(old.toad, gain=gain), KnotSchedule(knots, horizon=old.toad.highest, gain=gain))
         model.learned = (*old.learned, "time")
         model.denoiser, result = core.learn_time(
-            model.denoiser, rows, held_out, config, seed=seed, c=old.toad.c, window=window, repeats=_REPEATS,
-            at_once=_AT_ONCE, checkpoint=folder.checkpoint,
-            fingerprint=f"time {model.facts()} {config} {seed} {window} {start}", progress=progress,
+            model.denoiser, rows, held_out, config, seed=seed, c=old.toad.c, window=window, excess=excess,
+            repeats=_REPEATS, at_once=_AT_ONCE, checkpoint=folder.checkpoint,
+            fingerprint=f"time {model.facts()} {config} {seed} {window} {excess} {start}", progress=progress,
         )  # fmt: skip
         _finish(model, folder, result, command="learn-time", start=start, training=asdict(config), seed=seed)
     return result
