@@ -239,6 +239,18 @@ def test_a_run_that_resumes_ends_in_the_same_bits(tmp_path: Path) -> None:
         assert torch.equal(a, b), name
 
 
+@pytest.mark.parametrize("knots", [4, 64])
+def test_the_corrected_gradient_takes_one_pass_however_many_parameters_the_schedule_has(knots: int) -> None:
+    denoiser = Toad(SHAPE, cuts=(0.5,), knots=knots).denoiser(network())
+    t = torch.linspace(1.0, 6400.0, 40)
+    with count_calls(denoiser.network) as calls:
+        trajectory_score_matching(denoiser, images(), t, score_correction=True, generator=generator()).backward()
+    schedule = denoiser.process.schedule
+    assert calls.passes == 1
+    assert (schedule.offset.grad != 0).all()
+    assert schedule.offset.shape == (2, knots - 1)
+
+
 def test_wrong_configurations_are_refused() -> None:
     with pytest.raises(ValueError, match="cuts must rise"):
         Toad(SHAPE, cuts=(0.5, 0.2)).process()
