@@ -1,7 +1,7 @@
 """The mathematics: linear diffusions ``dX = M (X − μ) dτ + √β dW`` with a matrix drift diagonal in a chosen basis.
 
 Modules, in reading order: :mod:`bases`, :mod:`schedules`, :mod:`processes`, :mod:`denoisers`, :mod:`losses`,
-:mod:`samplers`, :mod:`training`. Noise that grows at its own pace in each subspace, on a learned schedule:
-:mod:`cosines`, :mod:`knots`, :mod:`subspaces`, :mod:`preconditioning`, :mod:`trajectory`, :mod:`speed`, :mod:`learning`.
-Nothing here knows genomes or images.
+:mod:`samplers`, :mod:`training`. Noise that grows at its own pace in each subspace, on a learned schedule, is
+:mod:`cosines`, :mod:`knots`, :mod:`subspaces`, :mod:`preconditioning`, :mod:`trajectory`, :mod:`speed` and
+:mod:`learning`. Nothing here knows genomes or images.
 """

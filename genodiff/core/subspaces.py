@@ -23,8 +23,8 @@ __all__ = ["SubspaceDiffusion"]
 class SubspaceDiffusion(Diffusion):
     """Noise without drift, whose covariance grows on its own schedule in every subspace.
 
-    M_0 = 0: the schedule, which lives on a logarithm, tends to g_0 > 0 as t falls to 0, and at 0 itself that least noise
-    is left out.
+    M_0 = 0: the schedule, which lives on a logarithm, tends to g_0 > 0 as t falls to 0, and that least noise is left
+    out at 0 itself.
 
     Args:
         basis: the modes.
