@@ -366,9 +366,9 @@ def sample(model: Path, output: Path, n: int, steps: int, **o: Any) -> None:
       python -m imaging sample edm/ -n 10000 --steps 5 --seed 3 -o few.npz
     """
     _limit(o["threads"])
-    from imaging import runs
+    from imaging import samples
 
-    nfe = runs.sample_model(
+    nfe = samples.sample_model(
         model, output, n=n, steps=steps, seed=o["seed"], force=o["force"], progress=_bars(o["quiet"])
     )
     click.echo(f"{n:,} images, the network called {nfe} times for each: {output}")
@@ -424,9 +424,9 @@ def evaluate(samples: Path, output: Path, **o: Any) -> None:
       python -m imaging evaluate images/ --data folder --data-path photos/ --features my.safetensors -o judged/
     """
     _limit(o["threads"])
-    from imaging import runs
+    from imaging.samples import evaluate as judge
 
-    table = runs.evaluate(
+    table = judge(
         samples, _source(o), output, features=o["features"],
         fid_weights=o["fid_weights"], seed=o["seed"], force=o["force"],
     )  # fmt: skip

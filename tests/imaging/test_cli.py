@@ -19,6 +19,7 @@ from genodiff.core.training import _State
 from imaging import cli, runs
 from imaging.features import FeatureNetwork, save_features
 from imaging.models import ImageModel
+from imaging.samples import draw
 from tests.imaging.images import disc_sets, discs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -120,10 +121,10 @@ def test_a_model_draws_images(edm: Path, tmp_path: Path, steps: int, nfe: int) -
 
 def test_seeds_decide_what_is_drawn(edm: Path) -> None:
     model = ImageModel.load(edm)
-    a, b, c = (runs.draw(model, 4, steps=2, seed=s).pixels for s in (1, 1, 2))
+    a, b, c = (draw(model, 4, steps=2, seed=s).pixels for s in (1, 1, 2))
     assert (a == b).all()
     assert (a != c).any()
-    assert (runs.draw(model, 4, steps=2, seed=1, batch=2).pixels.shape) == a.shape
+    assert (draw(model, 4, steps=2, seed=1, batch=2).pixels.shape) == a.shape
 
 
 def test_a_schedule_and_a_time_are_learned(edm: Path, pictures: Path, tmp_path: Path) -> None:

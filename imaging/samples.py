@@ -1,0 +1,132 @@
+"""Images that a model drew: how they are drawn, kept and judged."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from genodiff.core.networks import count_calls
+from imaging.datasets import Images, from_unit, read_images
+from imaging.errors import ImagingError
+from imaging.files import Output, writing
+from imaging.models import ImageModel
+from imaging.runs import Source, facts
+from imaging.toad import sample
+
+__all__ = ["Draw", "draw", "evaluate", "read_samples", "sample_model", "write_samples"]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Images that a model drew.
+
+    Attributes:
+        pixels: (n, C, H, W) uint8.
+        nfe: calls of the network for each image, as counted.
+    """
+
+    pixels: NDArray[np.uint8]
+    nfe: int
+
+
+@torch.no_grad()
+def draw(model: ImageModel, n: int, *, steps: int, seed: int, batch: int = 256, progress: bool = False) -> Draw:
+    """New images by the second-order sampler, and how often the network was called for each."""
+    from tqdm import tqdm
+
+    generator = torch.Generator().manual_seed(seed)
+    parts = []
+    with count_calls(model.denoiser.network) as calls:
+        for done in tqdm(range(0, n, batch), desc="sample", unit="batch", disable=not progress, dynamic_ncols=True):
+            values = sample(
+                model.denoiser, min(batch, n - done), steps=steps, grid=model.times(steps),
+                second=1.0 if model.grid == "karras" else 0.5, generator=generator, batch=batch,
+            )  # fmt: skip
+            parts.append(from_unit(values))
+    return Draw(np.concatenate(parts), calls.rows // n)
+
+
+def sample_model(
+    folder: Path, output: Path, *, n: int, steps: int, seed: int = 1, force: bool = False, progress: bool = False
+) -> int:
+    """Draws images from a model folder, writes them with a PNG of the first beside them, and returns the NFE."""
+    from imaging import figures
+
+    check_samples(output, force=force)
+    model = ImageModel.load(folder)
+    drawn = draw(model, n, steps=steps, seed=seed, progress=progress)
+    said = {"model": str(folder), "steps": steps, "nfe": drawn.nfe, "grid": model.grid, "seed": seed}
+    write_samples(drawn.pixels, output, said=json.dumps(said), force=force)
+    with writing(output.with_suffix(".png"), force=True) as temporary:
+        figures.sheet(Images(output.name, drawn.pixels), temporary)
+    return drawn.nfe
+
+
+def check_samples(output: Path, *, force: bool) -> None:
+    """Refuses a name for samples that would fail, before anything is drawn."""
+    if output.suffix != ".npz":
+        raise ImagingError(f"{output}: the name of samples must end in .npz")
+    if output.exists() and not force:
+        raise ImagingError(f"{output} exists: choose another -o, or replace it with --force")
+
+
+def write_samples(pixels: NDArray[np.uint8], path: Path, *, said: str, force: bool = False) -> None:
+    """Images (n, C, H, W) uint8 and a JSON line on how they were made, as one .npz."""
+    check_samples(path, force=force)
+    with writing(path, force=force) as temporary:
+        np.savez_compressed(temporary, images=pixels, facts=np.array(said))
+
+
+def read_samples(path: Path, *, size: int) -> Images:
+    """Images from an .npz that ``sample`` wrote, or from a folder or zip.
+
+    Raises:
+        ImagingError: there are none, or they cannot be read.
+    """
+    if not path.exists():
+        raise ImagingError(f"{path} is not there: give an .npz from sample, or a folder or zip of images")
+    if path.suffix != ".npz":
+        return read_images(path, size=size, name=path.name)
+    try:
+        with np.load(path, allow_pickle=False) as held:
+            return Images(path.name, held["images"])
+    except (KeyError, ValueError, OSError) as error:
+        raise ImagingError(f"{path} holds no images (n, C, H, W) of bytes: give an .npz from sample") from error
+
+
+def evaluate(
+    samples: Path,
+    source: Source,
+    output: Path,
+    *,
+    features: str | None = None,
+    fid_weights: Path | None = None,
+    seed: int = 1,
+    force: bool = False,
+) -> str:
+    """Judges samples, writes ``metrics.csv``, ``spectrum.png`` and ``samples.png``, and returns the table as text."""
+    from imaging import figures
+    from imaging.features import load_features
+    from imaging.metrics import Reference, radial_spectrum
+
+    with Output(output, force=force) as folder:
+        known = load_features(features or source.name)
+        made = read_samples(samples, size=source.size)
+        sets = source.load()
+        if made.shape[0] == 3 and sets.train.shape[0] == 1:  # a grey image that went through a colour format
+            made = replace(made, pixels=np.ascontiguousarray(made.pixels[:, :1]))
+        reference = Reference(sets, known, seed=seed, inception=fid_weights)
+        table = reference.judge(made)
+        table.to_csv(folder.path / "metrics.csv", index=False)
+        figures.spectra({"made": radial_spectrum(made), **reference.spectra}, folder.path / "spectrum.png")
+        figures.sheet(made, folder.path / "samples.png")
+        folder.finish(facts(
+            command="evaluate", samples=samples, data=source.name, size=source.size, seed=seed,
+            features={"name": known.name, "weights": known.digest, "accuracy": known.accuracy},
+        ))  # fmt: skip
+    return table.to_string(index=False, float_format=lambda v: f"{v:.4g}", na_rep="")
