@@ -194,7 +194,7 @@ def restarts(study: Study) -> Iterator[dict[str, float]]:
                 sampler = SAMPLERS[engine.config.sampler](calibrated)
                 y = sampler.sample(x[part], grid, generator=generator, **given)
                 found.append(calibrated.draw(y, grid[-1].to(y), generator=generator, **given).to(torch.int8))
-        rows = study.model.meta.ties.expand(torch.cat(found).numpy(), ploidy=1)
+        rows = study.model.meta.ties.expand(torch.cat(found).numpy(), ploidy=1, rng=np.random.default_rng(1))
         changed = float((rows != study.held_out).sum(1).mean())
         yield {"rho": rho, "steps": len(grid) - 1, "changed": changed, **likeness(rows, study)}
 

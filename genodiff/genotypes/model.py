@@ -408,7 +408,7 @@ class GenotypeModel:
                     component, conditions, generator=generator, steps=steps, progress=lambda _: bar.update()
                 )
                 states[at : at + batch] = drawn.cpu().numpy()
-        complete = meta.ties.expand(states, ploidy=meta.ploidy)
+        complete = meta.ties.expand(states, ploidy=meta.ploidy, rng=np.random.default_rng([seed, 2]))
         if meta.rare is not None:
             common = np.setdiff1d(np.arange(len(meta.sites)), meta.rare.sites)
             both = np.empty((len(rows), len(meta.sites)), dtype=np.int8)

@@ -68,9 +68,8 @@ def save_model(model: GenotypeModel, path: Path) -> Path:
         tensors = {k: v.detach().cpu().contiguous() for k, v in engine.state_dict().items()}
         # The process appears in several modules; a tensor file holds every tensor once.
         kept = {k: v for k, v in tensors.items() if not k.startswith(("denoiser.", "prior.process.", "basis."))}
-        kept["ties.drawn"] = torch.from_numpy(meta.ties.drawn)
-        kept["ties.source"] = torch.from_numpy(meta.ties.source)
-        kept["ties.mirrored"] = torch.from_numpy(meta.ties.mirrored)
+        for name, values in vars(meta.ties).items():
+            kept[f"ties.{name}"] = torch.from_numpy(values)
         if meta.rare is not None:
             kept |= {f"rare.{k}": torch.from_numpy(np.ascontiguousarray(v)) for k, v in meta.rare.arrays().items()}
         save_file(kept, staging / "weights.safetensors")
@@ -229,11 +228,7 @@ def _rebuild(path: Path, header: dict[str, Any]) -> GenotypeModel:
         n_anchors=header["n_anchors"],
         n_people=header["n_people"],
         inbreeding=(observed, repaired),
-        ties=Ties(
-            drawn=tensors["ties.drawn"].numpy(),
-            source=tensors["ties.source"].numpy(),
-            mirrored=tensors["ties.mirrored"].numpy(),
-        ),
+        ties=Ties(**{k.removeprefix("ties."): v.numpy() for k, v in tensors.items() if k.startswith("ties.")}),
         rare=Rare(**rare) if rare else None,
     )
     return model
