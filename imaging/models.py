@@ -14,7 +14,7 @@ from genodiff.core.knots import KnotSchedule, TransformedSchedule, karras_schedu
 from genodiff.core.preconditioning import PreconditionedDenoiser
 from genodiff.core.schedules import uniform_grid
 from imaging.errors import ImagingError
-from imaging.files import MARK
+from imaging.files import MARK, writing
 from imaging.networks import UNet, UNetConfig
 from imaging.toad import Toad, karras_grid
 
@@ -130,16 +130,57 @@ class ImageModel:
                 raise ImagingError(f"{folder} holds no {name}: give a model folder from train or learn-schedule")
         try:
             facts = json.loads((folder / MARK).read_text(encoding="utf-8"))["model"]
-            toad, network = Toad(**_tuples(facts["toad"])), UNetConfig(**_tuples(facts["network"]))
-            schedule = karras_schedule(
-                toad.subspaces, knots=toad.knots, horizon=toad.highest,
-                lowest=toad.lowest, highest=toad.highest, gain=toad.gain,
-            )  # fmt: skip
-            held = _clocked(schedule) if facts["clock"] else schedule
-            denoiser = toad.denoiser(UNet(toad.shape, network), variance=1.0, schedule=held)
-            denoiser.load_state_dict(load_file(folder / _WEIGHTS))
+            return cls._made(facts, load_file(folder / _WEIGHTS))
         except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
             what = str(error).splitlines()[0]
             raise ImagingError(f"{folder} holds no readable model ({what}): train it again") from error
+
+    @classmethod
+    def _made(cls, facts: dict[str, Any], tensors: dict[str, Tensor]) -> ImageModel:
+        """A model of known facts and weights, ready to sample from."""
+        toad, network = Toad(**_tuples(facts["toad"])), UNetConfig(**_tuples(facts["network"]))
+        schedule = karras_schedule(
+            toad.subspaces, knots=toad.knots, horizon=toad.highest,
+            lowest=toad.lowest, highest=toad.highest, gain=toad.gain,
+        )  # fmt: skip
+        held = _clocked(schedule) if facts["clock"] else schedule
+        denoiser = toad.denoiser(UNet(toad.shape, network), variance=1.0, schedule=held)
+        denoiser.load_state_dict(tensors)
         denoiser.eval().requires_grad_(False)
         return cls(toad, network, denoiser, facts["data"], facts["grid"], tuple(facts["learned"]))
+
+    def pack(self, path: Path, **said: Any) -> None:
+        """Writes the model as one small file: the network in half precision, its schedule as it is.
+
+        Args:
+            path: the file, replaced if it is there.
+            said: what else to keep in it, as JSON.
+        """
+        from safetensors.torch import save_file
+
+        halved = {f"network.{name}" for name, _ in self.denoiser.network.named_parameters()}
+        tensors = {
+            name: (t.half() if name in halved else t).detach().cpu().contiguous()
+            for name, t in self.denoiser.state_dict().items()
+        }
+        with writing(path, force=True) as temporary:
+            save_file(tensors, temporary, metadata={"model": json.dumps({"model": self.facts(), **said})})
+
+    @classmethod
+    def unpack(cls, path: Path) -> tuple[ImageModel, dict[str, Any]]:
+        """A model that :meth:`pack` wrote, and what else the file keeps.
+
+        Raises:
+            ImagingError: the file holds none.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="pt") as handle:
+                facts = json.loads((handle.metadata() or {})["model"])
+                tensors = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118 - not a dict
+            model = cls._made(facts.pop("model"), tensors)
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            what = str(error).splitlines()[0]
+            raise ImagingError(f"{path} holds no readable model ({what}): train it again") from error
+        return model, facts

@@ -1,0 +1,1 @@
+"""Experiments of the TOAD paper in small: ``toad`` runs one, ``stages`` keeps what is done, ``page`` shows it."""
