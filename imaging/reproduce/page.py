@@ -24,7 +24,7 @@ from imaging.samples import draw
 
 __all__ = ["draw_figures", "write_page"]
 
-_SHOWN, _COLUMNS, _PATH = 4, 10, 40
+_SHOWN, _COLUMNS, _PATH = 4, 10, 20
 """Images of figure 1, its columns, and the steps of the path that it shows."""
 
 _SHEET = 16
@@ -175,7 +175,7 @@ def write_page(
         parts += _section(part, str(data))
     parts += [
         "## What the paper prints",
-        "Other data, networks a hundred times larger and another distance: only the order of rows can be compared.",
+        "Other data, networks of tens of millions of weights and another distance: only the order of rows compares.",
         _paper_table(),
         "## How the models were learned",
         f"U-Net {recipe['network']}, seed {recipe['seed']}. {stages}. *Fitted*: the schedule of constant speed for the "

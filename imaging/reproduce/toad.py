@@ -81,7 +81,7 @@ class Settings:
 
 
 def _learning(steps: int, **other: Any) -> TrainingConfig:
-    return replace(runs.LEARNING, steps=steps, warmup=max(1, steps // 10), validate_every=max(1, steps // 4), **other)
+    return replace(runs.LEARNING, steps=steps, warmup=max(1, steps // 10), validate_every=max(1, steps // 2), **other)
 
 
 FULL = Settings(
@@ -241,12 +241,13 @@ def reproduce(
         seconds |= {(source.name, name): float(said["seconds"]) for name, (_, said) in held.items()}
         rows = {row: row_of(held[name][0], timed) for row, (name, timed) in ROWS.items()}
         models |= {(source.name, row): model for row, model in rows.items()}
+        contents = {name: _contents(_published(source, folder, name)) for name in MODELS}
         cells = [(row, k, seed) for row in ROWS for k in settings.steps for seed in range(settings.seeds)]
         for row, k, number in tqdm(cells, desc=f"cells of {source.name}", disable=not progress, dynamic_ncols=True):
             seed = settings.seed + number
             measured = stages.value_of(
                 f"{source.name}-cell", partial(_cell, rows[row], judge, k, seed),
-                model=_contents(_published(source, folder, ROWS[row][0])), row=row, steps=k, seed=seed,
+                model=contents[ROWS[row][0]], row=row, steps=k, seed=seed,
                 samples=settings.samples, data=judge.data, features=judge.features.digest, torch=torch.__version__,
                 judged_with=settings.seed,
             )  # fmt: skip

@@ -89,6 +89,13 @@ def test_calls_are_counted_and_every_cell_is_there(done: Path) -> None:
     assert (floors == 1).all()
 
 
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are looked at once, in the first run."""
+    monkeypatch.setattr(toad.page, "draw_figures", lambda *_, **__: None)
+
+
+@pytest.mark.usefixtures("no_figures")
 def test_an_interrupted_run_goes_on_to_equal_bits(
     done: Path, settings: toad.Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,6 +127,7 @@ def test_an_interrupted_run_goes_on_to_equal_bits(
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_what_is_done_is_not_done_again(done: Path, settings: toad.Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object, **__: object) -> None:
         raise AssertionError("a finished stage ran again")
@@ -133,6 +141,7 @@ def test_what_is_done_is_not_done_again(done: Path, settings: toad.Settings, mon
         toad.reproduce(done, replace(settings, training=replace(SHORT, steps=4)), command=COMMAND)
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_published_models_give_the_same_table(done: Path, settings: toad.Settings, tmp_path: Path) -> None:
     toad.reproduce(tmp_path / "shipped", settings, command=COMMAND, weights=done / "weights")
     assert (tmp_path / "shipped" / "toad.csv").read_bytes() == (done / "toad.csv").read_bytes()
