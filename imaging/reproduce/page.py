@@ -114,7 +114,7 @@ def _section(frame: pd.DataFrame, data: str) -> list[str]:
     captions = {
         "distance": "Distance by network calls (figure 2 of the paper); the dotted line is the floor.",
         "schedules": "Schedules by time (figure 3) and log g1/g2 (figure 4).",
-        "path": "Posterior means along one path from equal noise, isotropic above, anisotropic below (figure 1).",
+        "path": "Posterior means along paths from equal noise, isotropic above, anisotropic below (figure 1).",
         "samples": "Images of EDM, g_iso, g_iso_w, (g1, g2)_ani, (g1, g2)_ani_w, two lines each, in the fewest calls.",
     }
     return parts + [f"![{text}](toad-{data}-{name}.png)\n\n*{text}*" for name, text in captions.items()]
