@@ -39,10 +39,10 @@ def main() -> None:
 
     \b
     Examples:
-      python -m imaging train --data fashion-mnist -o edm/
-      python -m imaging learn-schedule edm/ -o ani/ && python -m imaging learn-time ani/ -o ani-time/
-      python -m imaging sample ani-time/ -n 10000 --steps 5 -o few.npz
-      python -m imaging evaluate few.npz --data fashion-mnist -o judged/
+      genodiff imaging train --data fashion-mnist -o edm/
+      genodiff imaging learn-schedule edm/ -o ani/ && genodiff imaging learn-time ani/ -o ani-time/
+      genodiff imaging sample ani-time/ -n 10000 --steps 5 -o few.npz
+      genodiff imaging evaluate few.npz --data fashion-mnist -o judged/
     """
 
 
@@ -81,9 +81,9 @@ def train(output: Path, **o: Any) -> None:
 
     \b
     Examples:
-      python -m imaging train --data fashion-mnist -o edm/
-      python -m imaging train --data emoji --steps 40000 --widths 48,96,192 -o edm-emoji/
-      python -m imaging train --data cifar10 --data-path cifar-10-batches-bin --widths 128,256,256 -o edm-cifar/
+      genodiff imaging train --data fashion-mnist -o edm/
+      genodiff imaging train --data emoji --steps 40000 --widths 48,96,192 -o edm-emoji/
+      genodiff imaging train --data cifar10 --data-path cifar-10-batches-bin --widths 128,256,256 -o edm-cifar/
     """
     limit_threads(o["threads"])
     from imaging import runs
@@ -140,9 +140,9 @@ def learn_schedule(model: Path, output: Path, method: str, **o: Any) -> None:
 
     \b
     Examples:
-      python -m imaging learn-schedule edm/ -o ani/
-      python -m imaging learn-schedule edm/ --subspaces 1 -o iso/
-      python -m imaging learn-schedule edm/ --method constant-speed --steps 1000 -o fitted/
+      genodiff imaging learn-schedule edm/ -o ani/
+      genodiff imaging learn-schedule edm/ --subspaces 1 -o iso/
+      genodiff imaging learn-schedule edm/ --method constant-speed --steps 1000 -o fitted/
     """
     limit_threads(o["threads"])
     from imaging import runs
@@ -185,8 +185,8 @@ def learn_time(model: Path, output: Path, **o: Any) -> None:
 
     \b
     Examples:
-      python -m imaging learn-time ani/ -o ani-time/
-      python -m imaging learn-time iso/ --steps 500 -o iso-time/
+      genodiff imaging learn-time ani/ -o ani-time/
+      genodiff imaging learn-time iso/ --steps 500 -o iso-time/
     """
     limit_threads(o["threads"])
     from imaging import runs
@@ -219,8 +219,8 @@ def sample(model: Path, output: Path, n: int, steps: int, **o: Any) -> None:
 
     \b
     Examples:
-      python -m imaging sample edm/ -o edm.npz
-      python -m imaging sample edm/ -n 10000 --steps 5 --seed 3 -o few.npz
+      genodiff imaging sample edm/ -o edm.npz
+      genodiff imaging sample edm/ -n 10000 --steps 5 --seed 3 -o few.npz
     """
     limit_threads(o["threads"])
     from imaging import samples
@@ -245,8 +245,8 @@ def train_features(output: Path, **o: Any) -> None:
 
     \b
     Examples:
-      python -m imaging train-features --data fashion-mnist -o fmnist.safetensors
-      python -m imaging train-features --data cifar10 --data-path cifar-10-batches-bin -o cifar10.safetensors
+      genodiff imaging train-features --data fashion-mnist -o fmnist.safetensors
+      genodiff imaging train-features --data cifar10 --data-path cifar-10-batches-bin -o cifar10.safetensors
     """
     limit_threads(o["threads"])
     from imaging import runs
@@ -277,8 +277,8 @@ def evaluate(samples: Path, output: Path, **o: Any) -> None:
 
     \b
     Examples:
-      python -m imaging evaluate samples.npz --data fashion-mnist -o judged/
-      python -m imaging evaluate images/ --data folder --data-path photos/ --features my.safetensors -o judged/
+      genodiff imaging evaluate samples.npz --data fashion-mnist -o judged/
+      genodiff imaging evaluate images/ --data folder --data-path photos/ --features my.safetensors -o judged/
     """
     limit_threads(o["threads"])
     from imaging.samples import evaluate as judge
@@ -309,9 +309,9 @@ def reproduce(what: str, output: Path, extent: str | None, data: tuple[str, ...]
 
     \b
     Examples:
-      python -m imaging reproduce toad --quick -o toad/
-      python -m imaging reproduce toad --full -o toad/
-      python -m imaging reproduce toad --full --from-weights -n 1000 --seeds 1 -o toad/
+      genodiff imaging reproduce toad --quick -o toad/
+      genodiff imaging reproduce toad --full -o toad/
+      genodiff imaging reproduce toad --full --from-weights -n 1000 --seeds 1 -o toad/
     """
     if extent is None:
         raise click.UsageError("give --quick or --full")

@@ -79,7 +79,7 @@ def test_every_command_shows_examples() -> None:
     assert set(cli.main.commands) >= {"train", "learn-schedule", "learn-time", "sample", "evaluate", "train-features"}
     for name in cli.main.commands:
         help_text = succeed(name, "--help")
-        assert f"python -m imaging {name}" in help_text
+        assert f"genodiff imaging {name}" in help_text
         assert all(len(line) <= 110 for line in help_text.splitlines())
 
 
