@@ -23,6 +23,7 @@ from imaging.options import (
     limit_threads,
     model_path_option,
     output_options,
+    say_trained,
     seed_option,
     show_bars,
     source_of,
@@ -93,7 +94,7 @@ def train(output: Path, **o: Any) -> None:
         source_of(o), output, network=UNetConfig(widths=o["widths"], blocks=o["blocks"], patch=o["patch"]),
         config=config_of(runs.TRAINING, o), seed=o["seed"], force=o["force"], progress=show_bars(o["quiet"]),
     )  # fmt: skip
-    click.echo(f"{result.steps:,} steps, validation loss {result.best_validation:.4f}: {output}")
+    say_trained(result, output)
 
 
 @main.command("learn-schedule")
@@ -152,7 +153,7 @@ def learn_schedule(model: Path, output: Path, method: str, **o: Any) -> None:
         score_correction=o["score_correction"], c=o["c"], gain=o["gain"], config=config_of(runs.LEARNING, o),
         path=o["data_path"], seed=o["seed"], force=o["force"], progress=show_bars(o["quiet"]),
     )  # fmt: skip
-    click.echo(f"{result.steps:,} steps, validation loss {result.best_validation:.4f}: {output}")
+    say_trained(result, output)
 
 
 @main.command("learn-time")
@@ -195,7 +196,7 @@ def learn_time(model: Path, output: Path, **o: Any) -> None:
         model, output, window=o["window"], excess=o["excess"], gain=o["gain"], config=config_of(runs.LEARNING, o),
         path=o["data_path"], seed=o["seed"], force=o["force"], progress=show_bars(o["quiet"]),
     )  # fmt: skip
-    click.echo(f"{result.steps:,} steps, validation loss {result.best_validation:.4f}: {output}")
+    say_trained(result, output)
 
 
 @main.command()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from genodiff.core.training import TrainingConfig
+    from genodiff.core.training import TrainingConfig, TrainingResult
     from imaging.runs import Source
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "limit_threads",
     "model_path_option",
     "output_options",
+    "say_trained",
     "seed_option",
     "show_bars",
     "source_of",
@@ -170,6 +171,11 @@ def config_of(default: TrainingConfig, o: dict[str, Any]) -> TrainingConfig:
     """``default`` with what :data:`training_options` says instead."""
     said = {key: o[key] for key in ("steps", "batch", "learning_rate") if o[key] is not None}
     return replace(default, **said)
+
+
+def say_trained(result: TrainingResult, output: Path) -> None:
+    """How long training was, how good, and where its model is."""
+    click.echo(f"{result.steps:,} steps, validation loss {result.best_validation:.4f}: {output}")
 
 
 def show_bars(quiet: bool) -> bool:

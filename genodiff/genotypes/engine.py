@@ -30,8 +30,9 @@ _FAST_RATE = -0.5
 """Contraction rate −b of a mode without variance; its noise ratio is the network's clock."""
 
 _NEXT_TO_NOTHING = 1e-6
-_EVEN_BELOW, _EVENNESS = 8.0, 0.75
 """Variance of a base that knows no more than frequencies: other sites say nothing about a site."""
+
+_EVEN_BELOW, _EVENNESS = 8.0, 0.75
 
 SAMPLERS: dict[SamplerName, Callable[[Denoiser], Sampler]] = {
     "ancestral": Ancestral,

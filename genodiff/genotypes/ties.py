@@ -102,12 +102,11 @@ def find_ties(states: NDArray[np.int8], *, ploidy: int, least_carriers: int = _L
     gained, lost = np.zeros((2, len(kept)), dtype=np.float32)
     if ploidy == 1:
         minor_states = np.where(mirrored & known, 1 - states, states)[:, kept]
-        leader, gained, lost = _nearly_tied(minor_states, kept, least_carriers=least_carriers)
-        turned = mirrored[kept] != mirrored[kept[leader]]
+        follows, gained, lost = _nearly_tied(minor_states, kept, least_carriers=least_carriers)
+        turned = mirrored[kept] != mirrored[kept[follows]]
         # What was told of minor alleles is told of REF and ALT.
-        alt = mirrored[kept[leader]]
+        alt = mirrored[kept[follows]]
         gained, lost = np.where(alt, lost, gained), np.where(alt, gained, lost)
-        follows = leader
     return Ties(
         drawn=kept,
         follows=follows,
