@@ -136,26 +136,25 @@ class Backgrounds(nn.Module):
 
     def _steps(self, first: int, last: int) -> Tensor:
         """Those out of tiles first … last − 1."""
-        m = self.count
-        lo, hi = torch.searchsorted(self.paths[0].contiguous(), self.paths.new_tensor([first, last])).tolist()
-        t, pair, rows = self.paths[:, lo:hi]
-        out = torch.zeros((last - first) * m * m, device=self.means.device)
-        out[(t - first) * m * m + pair] = rows.float()
-        out = out.view(last - first, m, m)
+        out = self._counted(self.paths, first, last)
         possible = (self.sizes[first + 1 : last + 1] > 0).float().unsqueeze(1)
         out += _PSEUDO_PATHS * possible / possible.sum(-1, keepdim=True)
         return out.div_(out.sum(-1, keepdim=True))
 
+    def _counted(self, table: Tensor, first: int, last: int, kinds: int | None = None) -> Tensor:
+        """Rows of a table with columns (t, i · M + j, rows) for tiles first … last − 1, (tiles, M or ``kinds``, M)."""
+        shape = (last - first, kinds or self.count, self.count)
+        lo, hi = torch.searchsorted(table[0].contiguous(), table.new_tensor([first, last])).tolist()
+        t, pair, rows = table[:, lo:hi]
+        out = torch.zeros(shape, device=self.means.device)
+        out.view(-1)[(t - first) * shape[1] * shape[2] + pair] = rows.float()
+        return out
+
     def _affinity(self, first: int, last: int) -> Tensor:
         """P(anchor | background) in tiles first … last − 1, (tiles, A, M)."""
-        anchors, m = len(self.share), self.count
-        lo, hi = torch.searchsorted(self.anchored[0].contiguous(), self.anchored.new_tensor([first, last])).tolist()
-        t, pair, rows = self.anchored[:, lo:hi]
-        out = torch.zeros((last - first) * anchors * m, device=self.means.device)
-        out[(t - first) * anchors * m + pair] = rows.float()
-        out = out.view(last - first, anchors, m)
+        rows = self._counted(self.anchored, first, last, len(self.share))
         usual = self.pseudo * self.share.unsqueeze(1)
-        return (out + usual) / (self.sizes[first:last].unsqueeze(1) + self.pseudo)
+        return (rows + usual) / (self.sizes[first:last].unsqueeze(1) + self.pseudo)
 
     def _chain(self, t: int) -> tuple[Tensor, Tensor, Tensor]:
         """The chain at tile t, from memory where it is at hand.
@@ -200,7 +199,7 @@ class Backgrounds(nn.Module):
                 there = self._chain(run.start + t + 1)[1][anchor, own[t + 1]]
                 without = self._alone(run.start + t + 1, there, own[t + 1])
                 beyond = torch.addcmul(beyond, step.T[own[t + 1]], (without - there).unsqueeze(1))
-                less = self._less(run, own)[t]
+                less = self._less(run.start + t, k)
                 beyond[rows, k] = (1 + less) * beyond[rows, k] - less * without
         return step, here, beyond.clamp_min(1e-12)
 
@@ -342,16 +341,15 @@ class Backgrounds(nn.Module):
         weight = _relative(evidence)
         return self._behind(self._ahead(weight, run, anchor, own), weight, run, anchor, own)
 
-    def _less(self, run: slice, own: Tensor) -> Tensor:
-        """What one row weighs among those that leave its background, (tiles, B)."""
-        return 1 / (self.sizes[run].gather(1, own) + (_PSEUDO_PATHS - 1))
+    def _less(self, t: int, own: Tensor) -> Tensor:
+        """What one row weighs among those that leave its background in tile t, (B,)."""
+        return 1 / (self.sizes[t][own] + (_PSEUDO_PATHS - 1))
 
     def _ahead(self, weight: Tensor, run: slice, anchor: Tensor | None, own: Tensor | None) -> Tensor:
         """Posterior of every tile's background given the evidence up to it."""
         out = torch.empty_like(weight)
         rows = torch.arange(weight.shape[1], device=weight.device)
         v = self.sizes[run.start].expand(len(rows), -1)
-        less = None if own is None else self._less(run, own)
         if own is not None:
             v = v.scatter_add(1, own[0].unsqueeze(1), v.new_full((len(rows), 1), -1.0))
         step = v.new_empty(0)
@@ -360,9 +358,9 @@ class Backgrounds(nn.Module):
             if t:
                 here = v
                 v = v @ step
-                if own is not None and less is not None:
+                if own is not None:
                     # A row that takes its own path away leaves the others of its background with the rest.
-                    c = (here[rows, own[t - 1]] * less[t - 1]).unsqueeze(1)
+                    c = (here[rows, own[t - 1]] * self._less(run.start + t - 1, own[t - 1])).unsqueeze(1)
                     v = torch.addcmul(v, c, step[own[t - 1]])
                     v[rows, own[t]] = (v[rows, own[t]] - c.squeeze(1)).clamp_min(0.0)
             v = v * weight[t] if affinity is None else v * weight[t] * affinity
@@ -374,7 +372,6 @@ class Backgrounds(nn.Module):
     def _behind(self, ahead: Tensor, weight: Tensor, run: slice, anchor: Tensor | None, own: Tensor | None) -> Tensor:
         """Posterior given the evidence on either side, in the place of that of one side."""
         rows = torch.arange(weight.shape[1], device=weight.device)
-        less = None if own is None else self._less(run, own)
         u = torch.ones_like(ahead[0])
         following: Tensor | None = None
         for t in range(len(weight) - 1, -1, -1):
@@ -384,9 +381,9 @@ class Backgrounds(nn.Module):
                 u = u if following is None else u * following
                 there = u
                 u = u @ step.T
-                if own is not None and less is not None:
-                    k = own[t]
-                    u[rows, k] = (u[rows, k] * (1 + less[t]) - less[t] * there[rows, own[t + 1]]).clamp_min(0.0)
+                if own is not None:
+                    k, less = own[t], self._less(run.start + t, own[t])
+                    u[rows, k] = (u[rows, k] * (1 + less) - less * there[rows, own[t + 1]]).clamp_min(0.0)
                 u = u if beyond is None else u / beyond
                 u = u / u.sum(-1, keepdim=True).clamp_min(1e-30)
                 ahead[t] *= u
