@@ -13,12 +13,13 @@ a copy. So a row that is being learned is first taken out of its own backgrounds
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from genodiff.genotypes.chains import Chain, Walkers
 
 __all__ = ["LEAST_ROWS", "Backgrounds", "Membership", "windows"]
 
@@ -26,17 +27,14 @@ LEAST_ROWS = 3
 """Fewest rows that make a background: less would be a copy of somebody."""
 
 _PSEUDO_ROWS = 0.3
-_PSEUDO_PATHS = 0.1
 _PSEUDO_ANCHORS = torch.logspace(-1.5, 2.0, 29, dtype=torch.float64)
 """Numbers of rows of no background in particular that are tried."""
 _ERROR = 0.001
 """Share of alleles that differ from those of the background."""
 _STRONGEST = 30.0
 
-_KEPT = 1 << 27
-"""Most probabilities of paths kept in memory (512 MB); where there are more, those in use are made anew."""
 _BLOCK = 64
-"""Tiles whose probabilities are then made at once."""
+"""Tiles whose anchors are looked up at once."""
 
 
 def windows(x: Tensor, tile: int, halo: int, *, offset: int = 0) -> Tensor:
@@ -122,7 +120,7 @@ class Backgrounds(nn.Module):
         self.register_buffer("anchored", anchored)
         self.register_buffer("share", share)
         self.register_buffer("pseudo", pseudo)
-        self._made: OrderedDict[int, tuple[Tensor, Tensor, Tensor]] = OrderedDict()
+        self._chained: Chain | None = None
 
     @property
     def count(self) -> int:
@@ -130,82 +128,57 @@ class Backgrounds(nn.Module):
         return self.means.shape[-1]
 
     @property
-    def steps(self) -> Tensor:
-        """Probability of background j in tile t + 1 given i in tile t, (tiles − 1, M, M)."""
-        return self._steps(0, len(self.sizes) - 1)
-
-    def _steps(self, first: int, last: int) -> Tensor:
-        """Those out of tiles first … last − 1."""
-        out = self._counted(self.paths, first, last)
-        possible = (self.sizes[first + 1 : last + 1] > 0).float().unsqueeze(1)
-        out += _PSEUDO_PATHS * possible / possible.sum(-1, keepdim=True)
-        return out.div_(out.sum(-1, keepdim=True))
-
-    def _counted(self, table: Tensor, first: int, last: int, kinds: int | None = None) -> Tensor:
-        """Rows of a table with columns (t, i · M + j, rows) for tiles first … last − 1, (tiles, M or ``kinds``, M)."""
-        shape = (last - first, kinds or self.count, self.count)
-        lo, hi = torch.searchsorted(table[0].contiguous(), table.new_tensor([first, last])).tolist()
-        t, pair, rows = table[:, lo:hi]
-        out = torch.zeros(shape, device=self.means.device)
-        out.view(-1)[(t - first) * shape[1] * shape[2] + pair] = rows.float()
-        return out
+    def chain(self) -> Chain:
+        """The chain of backgrounds along the chromosome."""
+        if self._chained is None or self._chained.sizes.device != self.sizes.device:
+            self._chained = Chain(self.sizes, self.paths)
+        return self._chained
 
     def _affinity(self, first: int, last: int) -> Tensor:
-        """P(anchor | background) in tiles first … last − 1, (tiles, A, M)."""
-        rows = self._counted(self.anchored, first, last, len(self.share))
-        usual = self.pseudo * self.share.unsqueeze(1)
-        return (rows + usual) / (self.sizes[first:last].unsqueeze(1) + self.pseudo)
+        """P(anchor | background) in tiles first … last − 1, (tiles, M, A)."""
+        m, kinds = self.count, len(self.share)
+        lo, hi = torch.searchsorted(self.anchored[0].contiguous(), self.anchored.new_tensor([first, last])).tolist()
+        t, pair, rows = self.anchored[:, lo:hi]
+        out = (self.pseudo * self.share).repeat(last - first, m, 1)
+        out.view(-1)[((t - first) * m + pair % m) * kinds + pair // m] += rows.to(out.dtype)
+        return out.div_(self.sizes[first:last].unsqueeze(2) + self.pseudo)
 
-    def _chain(self, t: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The chain at tile t, from memory where it is at hand.
+    def _weigh(self, weight: Tensor, run: slice, anchor: Tensor | None, own: Tensor | None) -> Walkers | None:
+        """Weighs likelihoods by what rows of an anchor do, z of :mod:`genodiff.genotypes.chains`, in place.
 
-        Probability of background j in tile t + 1 given i in tile t, (M, M); P(anchor | background) in tile t, (A, M);
-        and its mean in tile t + 1 given the background in tile t, (A, M). Those of the last tile lead nowhere.
+        Args:
+            weight: likelihood of what is seen, (tiles, M, B).
+            run: the tiles.
+            anchor: anchor of each row, (B,), if known.
+            own: background of each row in every tile, (tiles, B), if it is to be left out.
 
-        All of a region of usual size are kept; of a long chromosome those of the tiles used last.
+        Returns:
+            the rows to leave out.
         """
-        tiles, size = len(self.sizes), self.count * (self.count + 2 * len(self.share))
-        length = tiles if tiles * size <= _KEPT else _BLOCK
-        number, place = divmod(t, length)
-        made = self._made.get(number)
-        if made is None or made[0].device != self.means.device:
-            while self._made and (len(self._made) + 1) * length * size > _KEPT:
-                self._made.popitem(last=False)
-            first, last = number * length, min(tiles, (number + 1) * length)
-            steps = self._steps(first, min(tiles - 1, last))
-            affinity = self._affinity(first, min(tiles, last + 1))
-            ahead = torch.bmm(affinity[1 : len(steps) + 1], steps.transpose(1, 2))
-            if last == tiles:
-                steps, ahead = (torch.cat([x, x.new_zeros(1, *x.shape[1:])]) for x in (steps, ahead))
-            made = self._made[number] = (steps, affinity[: last - first], ahead)
-        self._made.move_to_end(number)
-        return made[0][place], made[1][place], made[2][place]
-
-    def _link(
-        self, run: slice, t: int, anchor: Tensor | None, own: Tensor | None
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Step out of tile t of the run; P(anchor | background) there, and what it is expected to be in the next tile.
-
-        The last two are those of every row's anchor, (B, M), without the rows that are left out; the step is with them.
-        """
-        step, affinity, ahead = self._chain(run.start + t)
+        left = None if own is None else Walkers(own, self.chain.less(run, own))
         if anchor is None:
-            return step, None, None
-        here, beyond = affinity[anchor], ahead[anchor]
-        if own is not None:
-            rows, k = torch.arange(len(anchor), device=anchor.device), own[t]
-            here[rows, k] = self._alone(run.start + t, here[rows, k], k)
-            if t + 1 < len(own):
-                there = self._chain(run.start + t + 1)[1][anchor, own[t + 1]]
-                without = self._alone(run.start + t + 1, there, own[t + 1])
-                beyond = torch.addcmul(beyond, step.T[own[t + 1]], (without - there).unsqueeze(1))
-                less = self._less(run.start + t, k)
-                beyond[rows, k] = (1 + less) * beyond[rows, k] - less * without
-        return step, here, beyond.clamp_min(1e-12)
+            return left
+        for at in range(0, len(weight), _BLOCK):
+            first, last = run.start + at, min(run.stop, run.start + at + _BLOCK)
+            # One tile more, into which the last one leads.
+            table = self._affinity(first, min(run.stop, last + 1))
+            tiles, inside = slice(first, first + len(table)), slice(at, at + last - first)
+            if left is None:
+                table = table / self.chain.expected(tiles, table)
+                weight[inside] *= table[: last - first].index_select(2, anchor)
+                continue
+            part = slice(at, at + len(table))
+            some = Walkers(left.own[part], left.less[part])
+            gain = table.index_select(2, anchor)
+            alone = self._alone(tiles, gain.gather(1, some.own.unsqueeze(1)).squeeze(1), some.own)
+            gain.scatter_(1, some.own.unsqueeze(1), alone.unsqueeze(1))
+            gain /= self.chain.expected(tiles, gain, some)
+            weight[inside] *= gain[: last - first]
+        return left
 
-    def _alone(self, t: int, affinity: Tensor, own: Tensor) -> Tensor:
-        """P(anchor | background) of a background that one row of this anchor has left, (B,)."""
-        size = self.sizes[t][own] + self.pseudo
+    def _alone(self, tiles: slice, affinity: Tensor, own: Tensor) -> Tensor:
+        """P(anchor | background) of backgrounds that one row of this anchor has left, (tiles, B)."""
+        size = self.sizes[tiles].gather(1, own) + self.pseudo
         return ((affinity * size - 1) / (size - 1)).clamp_min(1e-12)
 
     @torch.no_grad()
@@ -241,12 +214,12 @@ class Backgrounds(nn.Module):
             a = means.transpose(1, 2).gather(1, own.unsqueeze(-1).expand(-1, -1, self.tile))
             without = (a * (size + _PSEUDO_ROWS) - self._cut(leave_out.states, run)) / (size + _PSEUDO_ROWS - 1)
             score = slope * without if curve is None else slope * without + curve * without.square()
-            evidence.scatter_(2, own.unsqueeze(-1), score.sum(-1, keepdim=True))
-            change = without - a
+            evidence.scatter_(1, own.unsqueeze(1), score.sum(-1).unsqueeze(1))
+            change = (without - a).transpose(1, 2)
         r = self._posterior(evidence, run.tiles, anchor, own)
-        mean = torch.bmm(r, means.transpose(1, 2))
+        mean = torch.bmm(means, r)
         if own is not None:
-            mean += r.gather(2, own.unsqueeze(-1)) * change
+            mean += r.gather(1, own.unsqueeze(1)) * change
         return self._state(self._joined(mean, run), odds)
 
     @torch.no_grad()
@@ -268,21 +241,13 @@ class Backgrounds(nn.Module):
         """
         run = self._run(0, linear.shape[-1])
         odds, slope, curve = self._likelihood(linear, precision, run)
-        weight = _relative(self._evidence(slope, curve, self.means))
-        ahead = self._ahead(weight, run.tiles, anchor, None)
-        tiles, batch, m = ahead.shape
-        u = torch.rand(tiles, batch, 1, generator=generator, device=linear.device)
-        path = torch.empty(tiles, batch, dtype=torch.int64, device=linear.device)
-        for t in range(tiles - 1, -1, -1):
-            mass = ahead[t]
-            if t < tiles - 1:
-                step, _, beyond = self._link(run.tiles, t, anchor, None)
-                mass = mass * step.T[path[t + 1]]
-                mass = mass if beyond is None else mass / beyond
-            mass = mass.cumsum(-1)
-            path[t] = (mass < u[t] * mass[:, -1:]).sum(-1).clamp_max(m - 1)
-        drawn = self.means.transpose(1, 2).gather(1, path.unsqueeze(-1).expand(-1, -1, self.tile))
-        overall = torch.bmm(self._behind(ahead, weight, run.tiles, anchor, None), self.means.transpose(1, 2))
+        z = _relative(self._evidence(slope, curve, self.means))
+        self._weigh(z, run.tiles, anchor, None)
+        v = self.chain.forward(run.tiles, z)
+        u = torch.rand(len(v), v.shape[2], generator=generator, device=linear.device)
+        path = self.chain.draw(run.tiles, v, u)
+        drawn = self.means.gather(2, path.unsqueeze(1).expand(-1, self.tile, -1))
+        overall = torch.bmm(self.means, self.chain.posterior(run.tiles, z, v))
         return self._state(self._joined(drawn, run), odds), self._state(self._joined(overall, run), odds)
 
     @torch.no_grad()
@@ -296,7 +261,7 @@ class Backgrounds(nn.Module):
         linear = 2 * _STRONGEST * (states.to(self.means) - 0.5) * known
         run = self._run(0, linear.shape[-1])
         _, slope, curve = self._likelihood(linear, torch.zeros_like(linear[:1]), run)
-        return self._posterior(self._evidence(slope, curve, self.means), run.tiles, None, None).argmax(-1).T
+        return self._posterior(self._evidence(slope, curve, self.means), run.tiles, None, None).argmax(1).T
 
     def _run(self, first_site: int, sites: int) -> _Run:
         first, offset = divmod(first_site, self.tile)
@@ -308,8 +273,8 @@ class Backgrounds(nn.Module):
 
     @staticmethod
     def _joined(x: Tensor, run: _Run) -> Tensor:
-        """(tiles, B, tile) → (B, sites) of a run."""
-        return x.transpose(0, 1).reshape(x.shape[1], -1)[:, run.offset : run.offset + run.sites]
+        """(tiles, tile, B) → (B, sites) of a run."""
+        return x.permute(2, 0, 1).reshape(x.shape[2], -1)[:, run.offset : run.offset + run.sites]
 
     def _likelihood(self, linear: Tensor, precision: Tensor, run: _Run) -> tuple[Tensor, Tensor, Tensor | None]:
         """Odds of the own evidence (alleles), and log-likelihood of a background as a·slope + a²·curve."""
@@ -325,8 +290,10 @@ class Backgrounds(nn.Module):
 
     @staticmethod
     def _evidence(slope: Tensor, curve: Tensor | None, means: Tensor) -> Tensor:
-        out = torch.bmm(slope, means)
-        return out if curve is None else out.add_(torch.bmm(curve, means.square()))
+        """Log-likelihood of every background, (tiles, M, B)."""
+        means = means.transpose(1, 2)
+        out = torch.bmm(means, slope.transpose(1, 2))
+        return out if curve is None else out.add_(torch.bmm(means.square(), curve.transpose(1, 2)))
 
     def _state(self, mean: Tensor, odds: Tensor) -> Tensor:
         """Expected state given the mean of the background and the site's own evidence."""
@@ -337,58 +304,10 @@ class Backgrounds(nn.Module):
         return mean * ((1 - _ERROR) * odds / one) + (1 - mean) * (_ERROR * odds / zero)
 
     def _posterior(self, evidence: Tensor, run: slice, anchor: Tensor | None, own: Tensor | None) -> Tensor:
-        """Posterior over the backgrounds of every tile, (tiles, B, M), from log-likelihoods, which are used up."""
-        weight = _relative(evidence)
-        return self._behind(self._ahead(weight, run, anchor, own), weight, run, anchor, own)
-
-    def _less(self, t: int, own: Tensor) -> Tensor:
-        """What one row weighs among those that leave its background in tile t, (B,)."""
-        return 1 / (self.sizes[t][own] + (_PSEUDO_PATHS - 1))
-
-    def _ahead(self, weight: Tensor, run: slice, anchor: Tensor | None, own: Tensor | None) -> Tensor:
-        """Posterior of every tile's background given the evidence up to it."""
-        out = torch.empty_like(weight)
-        rows = torch.arange(weight.shape[1], device=weight.device)
-        v = self.sizes[run.start].expand(len(rows), -1)
-        if own is not None:
-            v = v.scatter_add(1, own[0].unsqueeze(1), v.new_full((len(rows), 1), -1.0))
-        step = v.new_empty(0)
-        for t in range(len(weight)):
-            following, affinity, beyond = self._link(run, t, anchor, own)
-            if t:
-                here = v
-                v = v @ step
-                if own is not None:
-                    # A row that takes its own path away leaves the others of its background with the rest.
-                    c = (here[rows, own[t - 1]] * self._less(run.start + t - 1, own[t - 1])).unsqueeze(1)
-                    v = torch.addcmul(v, c, step[own[t - 1]])
-                    v[rows, own[t]] = (v[rows, own[t]] - c.squeeze(1)).clamp_min(0.0)
-            v = v * weight[t] if affinity is None else v * weight[t] * affinity
-            v = v / v.sum(-1, keepdim=True).clamp_min(1e-30)
-            out[t] = v
-            step, v = following, v if beyond is None else v / beyond
-        return out
-
-    def _behind(self, ahead: Tensor, weight: Tensor, run: slice, anchor: Tensor | None, own: Tensor | None) -> Tensor:
-        """Posterior given the evidence on either side, in the place of that of one side."""
-        rows = torch.arange(weight.shape[1], device=weight.device)
-        u = torch.ones_like(ahead[0])
-        following: Tensor | None = None
-        for t in range(len(weight) - 1, -1, -1):
-            step, affinity, beyond = self._link(run, t, anchor, own)
-            if t < len(weight) - 1:
-                u = u * weight[t + 1]
-                u = u if following is None else u * following
-                there = u
-                u = u @ step.T
-                if own is not None:
-                    k, less = own[t], self._less(run.start + t, own[t])
-                    u[rows, k] = (u[rows, k] * (1 + less) - less * there[rows, own[t + 1]]).clamp_min(0.0)
-                u = u if beyond is None else u / beyond
-                u = u / u.sum(-1, keepdim=True).clamp_min(1e-30)
-                ahead[t] *= u
-            following = affinity
-        return ahead.div_(ahead.sum(-1, keepdim=True).clamp_min(1e-30))
+        """Posterior over the backgrounds of every tile, (tiles, M, B), from log-likelihoods, which are used up."""
+        z = _relative(evidence)
+        left = self._weigh(z, run, anchor, own)
+        return self.chain.posterior(run, z, self.chain.forward(run, z, left), left)
 
     @classmethod
     @torch.no_grad()
@@ -481,7 +400,7 @@ def _seen(odds: Tensor) -> tuple[Tensor, Tensor]:
 
 def _relative(evidence: Tensor) -> Tensor:
     """Likelihoods over the largest, from log-likelihoods, which are used up."""
-    return evidence.sub_(evidence.amax(-1, keepdim=True)).exp_()
+    return evidence.sub_(evidence.amax(1, keepdim=True)).exp_()
 
 
 def _weight(sites: Tensor, tile_number: int, tile: int) -> Tensor:

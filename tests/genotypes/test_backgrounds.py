@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from genodiff.genotypes import backgrounds as module
+from genodiff.genotypes import chains
 from genodiff.genotypes.backgrounds import Backgrounds, Membership, windows
 
 TILE, HALO, ROWS, SITES, COUNT = 16, 8, 60, 42, 4
-ERROR, PATHS, PSEUDO, ANCHORS = module._ERROR, module._PSEUDO_PATHS, module._PSEUDO_ROWS, 3
+ERROR, PATHS, PSEUDO, ANCHORS = module._ERROR, chains.PSEUDO_ROWS, module._PSEUDO_ROWS, 3
 ANCHOR = torch.randint(0, ANCHORS, (ROWS,), generator=torch.Generator().manual_seed(9))
 
 
@@ -74,6 +75,11 @@ def rebuilt(states: Tensor, members: Tensor, anchor: Tensor, prior: Tensor, like
     )
 
 
+def steps(made: Backgrounds) -> Tensor:
+    """Probability of background j in tile t + 1 given i in tile t, (tiles − 1, M, M)."""
+    return torch.stack([made.chain.ahead(t, torch.eye(made.count)) for t in range(len(made.means) - 1)])
+
+
 def by_enumeration(made: Backgrounds, h: Tensor, p: Tensor, anchor: int | None) -> Tensor:
     """Implied states of one row, every path of backgrounds by itself."""
     ploidy, tiles, m = made.ploidy, len(made.means), made.count
@@ -123,7 +129,7 @@ def test_means_sizes_and_paths_are_those_of_the_members(rows: Tensor, fitted: tu
     again = rebuilt(states, members, ANCHOR, states.mean(0), made)
     torch.testing.assert_close(made.means, again.means)
     torch.testing.assert_close(made.sizes, again.sizes)
-    torch.testing.assert_close(made.steps, again.steps)
+    torch.testing.assert_close(steps(made), steps(again))
     torch.testing.assert_close(made.anchored, again.anchored)
     assert made.paths[2].sum() == ROWS * (len(made.means) - 1)
     torch.testing.assert_close(made.share.sum(), torch.tensor(1.0))
@@ -138,7 +144,7 @@ def test_every_background_averages_several_rows(fitted: tuple[Backgrounds, Tenso
 
 def test_steps_are_probabilities(fitted: tuple[Backgrounds, Tensor]) -> None:
     made, _ = fitted
-    torch.testing.assert_close(made.steps.sum(-1), torch.ones_like(made.steps[..., 0]))
+    torch.testing.assert_close(steps(made).sum(-1), torch.ones(len(made.means) - 1, made.count))
 
 
 @pytest.mark.parametrize("anchored", [False, True], ids=["of no anchor", "of an anchor"])
@@ -256,3 +262,25 @@ def test_counts_are_believed_as_far_as_rows_left_out_say(strength: float) -> Non
 
     best = max(module._PSEUDO_ANCHORS.tolist(), key=one_by_one)
     assert found == pytest.approx(best)
+
+
+@pytest.mark.parametrize("left_out", [False, True], ids=["all", "left out"])
+def test_looking_anchors_up_in_blocks_changes_nothing(
+    rows: Tensor, fitted: tuple[Backgrounds, Tensor], left_out: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, members = fitted
+    leave_out = Membership(rows * made.ploidy, members) if left_out else None
+    whole = made(*evidence(10), anchor=ANCHOR, leave_out=leave_out)
+    monkeypatch.setattr(module, "_BLOCK", 1)
+    torch.testing.assert_close(made(*evidence(10), anchor=ANCHOR, leave_out=leave_out), whole)
+
+
+def test_products_are_the_same_without_sparse_matrices(
+    rows: Tensor, fitted: tuple[Backgrounds, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, members = fitted
+    leave_out = Membership(rows * made.ploidy, members)
+    sparse = made(*evidence(11), anchor=ANCHOR, leave_out=leave_out)
+    monkeypatch.setattr(chains, "_sparse", lambda device: False)
+    monkeypatch.setattr(made, "_chained", None)
+    torch.testing.assert_close(made(*evidence(11), anchor=ANCHOR, leave_out=leave_out), sparse)

@@ -15,7 +15,7 @@ from torch import Tensor
 from benchmarks.scale import by_distance, exponent, seams
 from data_prep.variants import VariantTable
 from genodiff.genotypes import backgrounds as module
-from genodiff.genotypes.backgrounds import Backgrounds, Membership
+from genodiff.genotypes.backgrounds import Backgrounds
 from genodiff.genotypes.config import preset
 from genodiff.genotypes.model import GenotypeModel
 from tests.genotypes.tables import coalescent, small
@@ -32,31 +32,6 @@ def backgrounds(rows: Tensor, *, tile: int = 8) -> tuple[Backgrounds, Tensor]:
 def rows() -> Tensor:
     """80 haplotypes at 640 sites, which come in few kinds."""
     return torch.from_numpy(coalescent(40, 640).haplotype_rows()).float()
-
-
-@pytest.mark.parametrize("kept", [1, 2])
-def test_paths_of_a_long_chromosome_are_made_piece_by_piece(
-    rows: Tensor, kept: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made, members = backgrounds(rows)
-    generator = torch.Generator().manual_seed(3)
-    h, p = torch.randn(rows.shape, generator=generator), torch.rand(rows.shape, generator=generator)
-    own = Membership(rows[:, 40:], members)
-
-    def results(of: Backgrounds) -> list[Tensor]:
-        drawn = of.draw(h, p, generator=torch.Generator().manual_seed(1))
-        return [of(h, p), of(h[:, 40:], p[:, 40:], first_site=40, leave_out=own), *drawn]
-
-    whole = results(made)
-    assert len(made._made) == 1
-    piece = 16 * made.count * (made.count + 2 * len(made.share))
-    monkeypatch.setattr(module, "_BLOCK", 16)
-    monkeypatch.setattr(module, "_KEPT", kept * piece)
-    long, _ = backgrounds(rows)
-    for first, second in zip(whole, results(long), strict=True):
-        assert torch.equal(first, second)
-    assert sum(part.numel() for block in long._made.values() for part in block) <= kept * piece
-    torch.testing.assert_close(long.steps, made.steps)
 
 
 def test_clusters_of_repeated_rows_are_those_of_every_row_counted(rows: Tensor) -> None:
