@@ -29,7 +29,7 @@ from genodiff.inspection import inspect, removals
 from genodiff.loading import Data, DataOptions, JudgedOptions, data_inputs, hash_inputs, load_data, load_judged
 from genodiff.provenance import Provenance
 from genodiff.sites import read_learned
-from genodiff.staging import Staging, beside, check_vcf_output, drop_damaged, write_together
+from genodiff.staging import Staging, beside, check_vcf_output, drafted, drop_damaged, write_together
 
 if TYPE_CHECKING:
     import torch
@@ -240,14 +240,17 @@ def sample(
     genetic_map = None if options.genetic_map is None else read_map(options.genetic_map, contig)
     mixing = Mixing(generations=options.generations, genetic_map=genetic_map)
     provenance.device = str(loaded.engine.device)
-    with provenance.stage("sample"):
-        table = loaded.sample(options.n, labels=options.labels, mixing=mixing, seed=options.seed, progress=progress)
-    note = ""
-    if options.privacy == "strict" and train is not None:
-        table, note = _strict(
-            loaded, table, train, mixing=mixing, seed=options.seed, progress=progress, provenance=provenance
-        )
-    write_people(table, output, force=force, threads=threads, provenance=provenance)
+    with drafted(output) as drafts:
+        with provenance.stage("sample"):
+            table = loaded.sample(
+                options.n, labels=options.labels, mixing=mixing, seed=options.seed, drafts=drafts, progress=progress
+            )
+        note = ""
+        if options.privacy == "strict" and train is not None:
+            table, note = _strict(
+                loaded, table, train, mixing=mixing, seed=options.seed, progress=progress, provenance=provenance
+            )
+        write_people(table, output, force=force, threads=threads, provenance=provenance)
     return table, note
 
 
@@ -409,7 +412,14 @@ def synthesize(
         model.save(out / "model")
         with provenance.stage("sample"):
             mixing = Mixing(generations=people.generations, genetic_map=loaded.genetic_map)
-            table = model.sample(people.n, labels=people.labels, mixing=mixing, seed=people.seed, progress=progress)
+            table = model.sample(
+                people.n,
+                labels=people.labels,
+                mixing=mixing,
+                seed=people.seed,
+                drafts=staging.drafts,
+                progress=progress,
+            )
         drawn, note = table, ""
         if people.privacy == "strict":
             table, note = _strict(

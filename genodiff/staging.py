@@ -7,13 +7,13 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Self
 
 from data_prep.errors import OutputError
 
-__all__ = ["Staging", "beside", "check_vcf_output", "drop_damaged", "stem", "write_together"]
+__all__ = ["Staging", "beside", "check_vcf_output", "drafted", "drop_damaged", "stem", "write_together"]
 
 _OURS = {"provenance.json": lambda facts: "genodiff" in facts, "model.json": lambda facts: "genodiff_version" in facts}
 """What a file of results holds when this program wrote it, by name."""
@@ -35,7 +35,7 @@ class Staging:
     Args:
         destination: folder to appear at the end; a link is followed.
         force: replace a folder of results that is there.
-        keep: leave the checkpoint of an earlier attempt in place.
+        keep: leave the checkpoint and the drafts of an earlier attempt in place.
         inputs: files that are read; none of them may lie in a folder that is replaced.
 
     Raises:
@@ -61,6 +61,7 @@ class Staging:
 
     def _claim(self, *, keep: bool) -> None:
         """Makes the folder, or takes over and clears what an earlier attempt left of it."""
+        kept = {self.path / _LOCK} | ({self.checkpoint, self.drafts} if keep else set())
         self._made = _make_folder(self.path)[1:]
         try:
             self._handle = _lock(self.path / _LOCK)
@@ -70,9 +71,11 @@ class Staging:
             ) from error
         try:
             for left in self.path.iterdir():
+                if left in kept:
+                    continue
                 if left.is_dir() and not left.is_symlink():
                     shutil.rmtree(left)
-                elif left.name != _LOCK and not (keep and left == self.checkpoint):
+                else:
                     left.unlink()
         except OSError:
             self._release()
@@ -108,6 +111,11 @@ class Staging:
         """Where training keeps its state."""
         return self.path / "checkpoint.safetensors"
 
+    @property
+    def drafts(self) -> Path:
+        """Folder where people are kept as they are drawn."""
+        return self.path / "drafts"
+
     def discard(self) -> None:
         """Removes the folder and those made for it, unless it holds a checkpoint to go on from."""
         if not self._owned:
@@ -127,6 +135,7 @@ class Staging:
         """
         self._refuse()
         self.checkpoint.unlink(missing_ok=True)
+        shutil.rmtree(self.drafts, ignore_errors=True)
         if self._target.exists():
             shutil.rmtree(self._target)
         os.replace(self.path, self._target)
@@ -196,6 +205,23 @@ def _remove_empty(folders: list[Path]) -> None:
     with contextlib.suppress(OSError):
         for folder in folders:
             folder.rmdir()
+
+
+@contextlib.contextmanager
+def drafted(output: Path) -> Iterator[Path]:
+    """A hidden folder beside a file, for what is drawn before it can be written.
+
+    It goes when the block ends, well or badly; a run that is killed or interrupted leaves it to go on from.
+    """
+    folder = output.resolve().with_name(f".{stem(output)}.drafts")
+    made = _make_folder(folder)[1:]
+    try:
+        yield folder
+    except Exception:
+        shutil.rmtree(folder, ignore_errors=True)
+        _remove_empty(made)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def drop_damaged(checkpoint: Path) -> None:

@@ -17,7 +17,7 @@ import torch
 from safetensors import safe_open
 
 from genodiff.genotypes import config
-from genodiff.genotypes.engine import AlleleProblem
+from genodiff.genotypes.engine import AlleleProblem, Engine
 from tests.commands import TINY, TRAINING, People, assert_refusal, run, shell, succeed, tree
 
 HIDDEN = ".model.partial"
@@ -26,7 +26,7 @@ KILLED = """
 import os, signal, sys
 import torch
 from genodiff.genotypes import config
-from genodiff.genotypes.engine import AlleleProblem
+from genodiff.genotypes.engine import AlleleProblem, Engine
 from tests.commands import TINY
 
 config.PRESETS["fast"] = TINY
@@ -178,6 +178,53 @@ def test_a_full_disk_after_training_costs_no_training(
     succeed(*command)
     assert not calls
     assert {name for name in tree(tmp_path) if "/" not in name} == {"people.vcf", "out"}
+    assert not (tmp_path / "out" / "drafts").exists()
+
+
+SAMPLE_KILLED = """
+import os, signal
+from genodiff.genotypes import model
+from genodiff.genotypes.engine import Engine
+
+model._SAMPLE_ROWS = 16
+true_sample, calls = Engine.sample, 0
+
+def sample(self, *arguments, **given):
+    global calls
+    calls += 1
+    if calls == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return true_sample(self, *arguments, **given)
+
+Engine.sample = sample
+from genodiff.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("again", ["alike", "of another seed"])
+def test_killed_drawing_goes_on_to_the_same_people(
+    fitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: str
+) -> None:
+    seed = "3" if again == "alike" else "4"
+    command = ("sample", fitted, "-n", "24", "--threads", "1", "-o")
+    monkeypatch.setattr("genodiff.genotypes.model._SAMPLE_ROWS", 16)
+    succeed(*command, tmp_path / "whole.vcf", "--seed", seed)
+    killed = shell(*command, tmp_path / "s.vcf", "--seed", "3", code=SAMPLE_KILLED)
+    assert killed.returncode == -signal.SIGKILL
+    left = {name for name in tree(tmp_path) if name.startswith(".s.drafts/")}
+    assert len(left) == 2
+    calls, true_sample = [], Engine.sample
+
+    def counted(self: Engine, *arguments: Any, **given: Any) -> torch.Tensor:
+        calls.append(1)
+        return true_sample(self, *arguments, **given)
+
+    monkeypatch.setattr(Engine, "sample", counted)
+    succeed(*command, tmp_path / "s.vcf", "--seed", seed)
+    assert len(calls) == (1 if again == "alike" else 3)
+    assert (tmp_path / "s.vcf").read_text() == (tmp_path / "whole.vcf").read_text()
+    assert not any("drafts" in name for name in tree(tmp_path))
 
 
 def limit(size: int) -> Callable[[], None]:
@@ -186,13 +233,13 @@ def limit(size: int) -> Callable[[], None]:
 
 
 def test_files_that_cannot_grow(fitted: Path, people: Path, tmp_path: Path) -> None:
-    """A real failure of the system, in the VCF of ``sample`` and in the checkpoint of ``fit``."""
+    """A real failure of the system: in drafts and VCF of ``sample`` and in the checkpoint of ``fit``."""
     before = tree(tmp_path)
-    done = shell(
-        "sample", fitted, "-n", "3000", "-o", tmp_path / "new" / "s.vcf", "--threads", "1", before=limit(20000)
-    )
-    assert_refusal(done.returncode, done.stderr, "s.vcf", "cannot be written", "free space")
-    assert tree(tmp_path) == before
+    for people_asked, where in (("3000", ".s.drafts"), ("100", "s.vcf")):
+        command = ("sample", fitted, "-n", people_asked, "-o", tmp_path / "new" / "s.vcf", "--threads", "1")
+        done = shell(*command, before=limit(20000))
+        assert_refusal(done.returncode, done.stderr, where, "cannot be written", "free space")
+        assert tree(tmp_path) == before
     code = KILLED.replace("calls == 14", "False")
     done = shell("fit", people, "-o", tmp_path / "model", *TRAINING, code=code, before=limit(20000))
     assert_refusal(done.returncode, done.stderr, "checkpoint cannot be written", "free space")

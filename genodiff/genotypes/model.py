@@ -8,6 +8,7 @@ import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,12 @@ from data_prep.errors import InputError
 from data_prep.panels import parents_of
 from data_prep.variants import VariantTable
 from genodiff.core.bases import BlockPCA
-from genodiff.core.training import TrainingConfig, TrainingResult, Workers, train
+from genodiff.core.training import TrainingConfig, TrainingResult, Workers, generator_on, step_generator, train
 from genodiff.genotypes.admixture import Mixing, encode_tracts, paint, shares_of, splice
 from genodiff.genotypes.anchors import Anchors, Population, fit_anchors
 from genodiff.genotypes.backgrounds import Backgrounds
 from genodiff.genotypes.config import ModelConfig, preset
+from genodiff.genotypes.drafts import Drafts, digest_of
 from genodiff.genotypes.engine import AlleleProblem, Engine, Rows
 from genodiff.genotypes.rare import Rare, fit_rare, is_rare
 from genodiff.genotypes.ties import Ties, find_ties
@@ -362,6 +364,7 @@ class GenotypeModel:
         mixing: Mixing | None = None,
         seed: int = 1,
         steps: int | None = None,
+        drafts: Path | None = None,
         progress: bool = False,
     ) -> VariantTable:
         """Draws new people.
@@ -373,6 +376,7 @@ class GenotypeModel:
             mixing: how long ago mixtures came about, and where recombination happens; ``Mixing()`` if ``None``.
             seed: on the CPU, equal seeds give equal people.
             steps: sampling steps, if not those of the configuration.
+            drafts: folder in which batches are kept as they are drawn; the same call goes on from there.
             progress: show a bar.
 
         Returns:
@@ -396,18 +400,28 @@ class GenotypeModel:
         largest = int(np.clip(_SAMPLE_STATES // sites, 2, _SAMPLE_ROWS)) // 2 * 2
         batch = 2 * -(-len(rows) // (2 * -(-len(rows) // largest)))
         states = np.empty((len(rows), sites), dtype=np.int8)
-        generator = torch.Generator(engine.device).manual_seed(seed)
-        total_steps = (steps or self.config.sampling_steps) * -(-len(rows) // batch)
+        count = steps or self.config.sampling_steps
+        name = "" if drafts is None else digest_of(engine, people, config=self.config, seed=seed, steps=count)
+        kept = Drafts(drafts, name)
         engine.eval()
-        with tqdm(total=total_steps, desc="sample", unit="step", disable=not progress, dynamic_ncols=True) as bar:
-            for at in range(0, len(rows), batch):
-                component = torch.from_numpy(rows[at : at + batch]).to(engine.device)
-                label = torch.from_numpy(row_label[at : at + batch]).to(engine.device)
-                conditions = (component, label) if len(engine.conditions) > 1 else (component,)
-                drawn = engine.sample(
-                    component, conditions, generator=generator, steps=steps, progress=lambda _: bar.update()
-                )
-                states[at : at + batch] = drawn.cpu().numpy()
+        batches = -(-len(rows) // batch)
+        with tqdm(total=count * batches, desc="sample", unit="step", disable=not progress, dynamic_ncols=True) as bar:
+
+            def draw(number: int) -> NDArray[np.int8]:
+                inside = slice(number * batch, (number + 1) * batch)
+                component = torch.from_numpy(rows[inside]).to(engine.device)
+                label = torch.from_numpy(row_label[inside]).to(engine.device)
+                return engine.sample(
+                    component,
+                    (component, label) if len(engine.conditions) > 1 else (component,),
+                    generator=generator_on(engine.device, step_generator(seed, number)),
+                    steps=count,
+                    progress=lambda _: bar.update(),
+                ).cpu().numpy()  # fmt: skip
+
+            for number in range(batches):
+                states[number * batch : (number + 1) * batch] = kept.batch(number, partial(draw, number))
+                bar.update(count * (number + 1) - bar.n)
         complete = meta.ties.expand(states, ploidy=meta.ploidy, rng=np.random.default_rng([seed, 2]))
         if meta.rare is not None:
             common = np.setdiff1d(np.arange(len(meta.sites)), meta.rare.sites)

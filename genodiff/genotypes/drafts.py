@@ -1,0 +1,67 @@
+"""Rows of states kept as they are drawn, so that drawing that is interrupted goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from data_prep.errors import OutputError
+
+__all__ = ["Drafts", "digest_of"]
+
+
+class Drafts:
+    """Batches of rows, each in a file of its own that is whole or absent.
+
+    Args:
+        folder: where they are kept; made if absent. Nothing is kept if ``None``.
+        name: all that the rows depend on, as a file name; what was kept under another one is not used.
+
+    Raises:
+        OutputError: a batch cannot be written.
+    """
+
+    def __init__(self, folder: Path | None, name: str = "") -> None:
+        self.folder, self.name = folder, name
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def batch(self, number: int, draw: Callable[[], NDArray[np.int8]]) -> NDArray[np.int8]:
+        """A batch that was kept, or else what ``draw`` returns, which then is."""
+        if self.folder is None:
+            return draw()
+        path = self.folder / f"{self.name}-{number}.npy"
+        if path.exists():
+            return np.load(path)
+        states = draw()
+        temporary = path.with_suffix(".tmp")
+        try:
+            # Not by ndarray.tofile, whose error does not say what the system said.
+            content = io.BytesIO()
+            np.save(content, states)
+            temporary.write_bytes(content.getbuffer())
+            os.replace(temporary, path)
+        except OSError as error:
+            raise OutputError(
+                f"{self.folder} cannot be written ({error.strerror}): check the folder and the free space"
+            ) from error
+        return states
+
+
+def digest_of(module: nn.Module, *others: NDArray[np.integer], **settings: object) -> str:
+    """First 16 hexadecimal digits of a hash of all weights and buffers of a module, and of what else is given."""
+    digest = hashlib.sha256(repr(sorted(settings.items())).encode())
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    for array in others:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
