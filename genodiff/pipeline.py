@@ -59,7 +59,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class FitOptions:
-    """How to learn. ``steps`` and ``anchors`` override the preset where given."""
+    """How to learn. ``steps`` and ``anchors`` override the preset where given; ``compiled`` compiles the network."""
 
     preset: str = "balanced"
     seed: int = 1
@@ -67,6 +67,7 @@ class FitOptions:
     threads: int | None = None
     steps: int | None = None
     anchors: int | None = None
+    compiled: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,7 @@ def _fit(
             checkpoint=checkpoint,
             fingerprint=f"{__version__} {fingerprint_of(data.train, config, seed=options.seed)}",
             workers=workers,
+            compiled=options.compiled,
             progress=progress,
         )
     provenance.record("model", model.describe())

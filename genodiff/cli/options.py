@@ -158,6 +158,8 @@ training_options = stack(
                  help="Minutes, tens of minutes, or hours of training."),
     click.option("--steps", type=click.IntRange(min=0), help="Training steps, instead of the preset's."),
     click.option("--anchors", type=click.IntRange(min=1), help="Number of anchors; chosen from the data if not given."),
+    click.option("--compile", "compiled", is_flag=True,
+                 help="Compile the network first: a minute, for long fits on CUDA."),
 )  # fmt: skip
 
 seed_option = click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=1, show_default=True,
@@ -263,5 +265,5 @@ def fit_from(o: dict[str, Any]) -> FitOptions:
     """What :data:`training_options`, :data:`device_options` and the seed say."""
     from genodiff.pipeline import FitOptions
 
-    names = ("preset", "seed", "device", "threads", "steps", "anchors")
+    names = ("preset", "seed", "device", "threads", "steps", "anchors", "compiled")
     return FitOptions(**{name: o[name] for name in names})

@@ -34,6 +34,9 @@ _NEXT_TO_NOTHING = 1e-6
 
 _EVEN_BELOW, _EVENNESS = 8.0, 0.75
 
+_ON_DEVICE = 1 << 30
+"""Most bytes of states that are kept on a CUDA device."""
+
 SAMPLERS: dict[SamplerName, Callable[[Denoiser], Sampler]] = {
     "ancestral": Ancestral,
     "ancestral-mean": partial(Ancestral, use_mean=True),
@@ -302,7 +305,7 @@ class Rows:
     """Training or validation rows on the device of the engine.
 
     Attributes:
-        states: int8 (n, d), −1 where unknown.
+        states: int8 (n, d), −1 where unknown; those of a large table stay in the memory of the host.
         component: anchor of each row, (n,).
         conditions: one (n,) tensor per conditioning variable of the network.
         members: per scale, the background of each row in every tile, (n, tiles), where the rows are part of the
@@ -322,9 +325,19 @@ class Rows:
         *conditions: NDArray[np.int64],
         device: torch.device,
     ) -> Rows:
-        """Moves arrays to the device."""
-        tensors = [torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in (states, component, *conditions)]
-        return cls(tensors[0], tensors[1], tuple(tensors[2:]))
+        """Moves arrays to the device, save for states that would fill it: those stay in pinned memory."""
+        small = [torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in (component, *conditions)]
+        table = torch.from_numpy(np.ascontiguousarray(states))
+        host = device.type == "cuda" and table.nbytes > _ON_DEVICE
+        return cls(table.pin_memory() if host else table.to(device), small[0], tuple(small[1:]))
+
+    def states_of(self, index: Tensor, sites: slice) -> Tensor:
+        """States of rows (B,), at a run of sites, on the device of the index, (B, sites)."""
+        found = self.states[index.to(self.states.device), sites]
+        if found.device == index.device:
+            return found
+        # Out of pinned memory the copy runs beside what the device is at.
+        return found.pin_memory().to(index.device, non_blocking=True)
 
 
 class AlleleProblem:
@@ -363,7 +376,7 @@ class AlleleProblem:
         # Noise is drawn for the whole batch, so that every worker sees the batch a single process would.
         noise = torch.randn(len(index), process.dim, generator=noise_source, device=device)[part]
         index, t = index[part].to(device), t[part].to(device=device, dtype=noise.dtype)
-        states = rows.states[index, sites]
+        states = rows.states_of(index, sites)
         known = states >= 0
         component = rows.component[index]
         x_0 = torch.where(known, states.to(noise.dtype), self.engine.prior.means[component][:, sites])

@@ -127,6 +127,7 @@ class GenotypeModel:
         checkpoint: Path | None = None,
         fingerprint: str = "",
         workers: Workers | None = None,
+        compiled: bool = False,
         progress: bool = False,
     ) -> GenotypeModel:
         """Learns from the people of a table.
@@ -140,6 +141,7 @@ class GenotypeModel:
             checkpoint: file to keep the state of training in and to resume from.
             fingerprint: names the run in the checkpoint; a hash of table, configuration and seed if empty.
             workers: this process among the data-parallel ones.
+            compiled: compile the network by ``torch.compile``: a minute at the start, and faster steps on CUDA.
             progress: show a bar.
 
         Raises:
@@ -172,6 +174,8 @@ class GenotypeModel:
             fitted, held = self._validation_people(units.n_people, seed=seed)
             found = self._backgrounds(units, units.rows_of(fitted), anchors, seed=seed)
             self._engine = self._assemble(units, anchors, bounds, [b for b, _ in found]).to(place)
+        if compiled:
+            self._engine.network.compile(dynamic=True)
         kept = self._rare(everything, rare, ties, anchors, frequency, held=held, seed=seed) if rare.any() else None
         self._meta = _Meta(
             sites=table.sites,

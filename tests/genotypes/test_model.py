@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partialmethod
 from pathlib import Path
 
 import numpy as np
@@ -243,6 +244,16 @@ def test_mixed_precision_trains_and_samples(table: VariantTable, unphased: Varia
     assert all(np.isfinite(row["validation_loss"]) for row in model.result.history)
     drawn = model.sample(100, seed=1)
     assert af_error(drawn, table) < 1.5 * af_floor(table, 100)
+
+
+def test_compiled_network_learns_the_same(table: VariantTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Traced by the compiler and run without the code it would make, for which it takes minutes."""
+    plain = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", partialmethod(plain, backend="eager"))
+    first, second = (fit(table, QUICK, compiled=c) for c in (False, True))
+    assert second.result.best_validation == pytest.approx(first.result.best_validation, rel=1e-5)
+    assert second.engine.state_dict().keys() == first.engine.state_dict().keys()
+    assert (second.sample(4, seed=1).haplotypes == first.sample(4, seed=1).haplotypes).mean() > 0.99
 
 
 def test_long_inputs_are_trained_on_crops(table: VariantTable) -> None:
