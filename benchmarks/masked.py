@@ -1,4 +1,4 @@
-r"""The same network as a masked (absorbing-state) discrete diffusion, beside the Gaussian one: only people learned from.
+r"""A masked (absorbing-state) discrete diffusion on the same network, beside the Gaussian one.
 
     python benchmarks/masked.py ../shared/data/kg_chr22_50Mb.b38.vcf.gz --panel ../shared/data/panel.tsv \
         --region chr22:50200000-50450000 -o runs/masked
@@ -7,7 +7,8 @@ Forward, every allele of a haplotype is hidden with probability u, independently
 2024) for the linear schedule, E_u[Σ_hidden cross-entropy / u] / sites with u uniform: a bound on −log p per allele.
 Anchors, backgrounds, network, its features and its starting weights are those of :class:`GenotypeModel`: a revealed
 allele is evidence without doubt, a hidden one is none, and the network's clock is the log odds of the hidden share in
-the place of log noise. A sample reveals sites in a random order of each batch, K at a time or few.
+the place of log noise. A sample reveals sites in random order, so many in every step that their hidden share falls by
+a cosine.
 
 Of the people whose row of the panel says ``train`` in the column ``split`` a quarter is set aside to judge by. Writes
 ``metrics.csv`` (every metric of every row, with its floor), ``levels.csv`` (held-out cross-entropy by hidden share) and
@@ -35,7 +36,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from genodiff.core.bases import BlockPCA
+from genodiff.core.bases import Basis, BlockPCA
 from genodiff.core.denoisers import GaussianMixture, GaussianMixtureDenoiser, GaussianPosterior
 from genodiff.core.losses import allele_cross_entropies
 from genodiff.core.processes import Diffusion
@@ -56,29 +57,19 @@ _LEAST = 0.01
 
 LEVELS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0)
 SHOWN = {
-    "af_mae": "AF MAE",
-    "ld_decay_mae": "LD-decay MAE",
-    "near_pair_r2_ratio": "near-pair ratio",
-    "three_point_r": "three-point r",
-    "aa_truth": "AA real",
-    "aa_syn": "AA syn.",
-    "c2st_auc": "C2ST",
-    "f_is": "F_IS",
-    "recall": "recall",
-    "pca_w2": "PCA-W2",
-    "privacy_loss": "privacy loss",
-    "membership_auc": "membership AUC",
-    "copied_run_mean": "copied run (sites)",
-}
+    "af_mae": "AF MAE", "ld_decay_mae": "LD-decay MAE", "near_pair_r2_ratio": "near-pair ratio", "three_point_r":
+    "three-point r", "aa_truth": "AA real", "aa_syn": "AA syn.", "c2st_auc": "C2ST", "f_is": "F_IS", "recall": "recall",
+    "pca_w2": "PCA-W2", "privacy_loss": "privacy loss", "membership_auc": "membership AUC", "copied_run_mean":
+    "copied run (sites)", "fit_s": "fit (s)", "sample_s": "sample (s)",
+}  # fmt: skip
 
-Schedule = Literal["linear", "cosine"]
 Base = Literal["anchors", "gaussian"]
 
 
 class Masking(Diffusion):
     """A clock for hidden shares u: the odds u / (1 − u) stand where a diffusion has its noise-to-signal ratio."""
 
-    def __init__(self, basis: BlockPCA) -> None:
+    def __init__(self, basis: Basis) -> None:
         super().__init__()
         self.basis = basis
 
@@ -102,8 +93,8 @@ class RevealedBase(GaussianMixtureDenoiser):
 
     def __init__(self, prior: GaussianMixture, *, kind: Base, doubt: float) -> None:
         super().__init__(prior)
-        self.kind, self.doubt, self.gaussian = kind, doubt, prior.process.basis
-        self.process = Masking(prior.process.basis)  # type: ignore[arg-type]
+        self.kind, self.doubt = kind, doubt
+        self.process = Masking(prior.process.basis)
 
     def posterior(self, x_t: Tensor, t: Tensor, *, component: Tensor | None = None) -> GaussianPosterior:
         """Evidence and cavity of every site, where the anchor is known."""
@@ -118,8 +109,9 @@ class RevealedBase(GaussianMixtureDenoiser):
 
     def _given(self, x_t: Tensor, mean: Tensor) -> Tensor:
         """μ + S_R (S_RR + doubt)⁻¹ (x_R − μ_R) in every LD block, (B, d)."""
-        found = mean.clone()
-        for q, (lo, hi) in zip(self.gaussian.blocks(), itertools.pairwise(self.gaussian.bounds), strict=True):
+        found, basis = mean.clone(), self.process.basis
+        assert isinstance(basis, BlockPCA)
+        for q, (lo, hi) in zip(basis.blocks(), itertools.pairwise(basis.bounds), strict=True):
             s = (q * self.prior.modal_variance[lo:hi]) @ q.T
             seen = (x_t[:, lo:hi] != 0).float()
             away = ((x_t[:, lo:hi] + 1) / 2 - mean[:, lo:hi]) * seen
@@ -139,8 +131,7 @@ class MaskedDenoiser(AlleleDenoiser):
 
     def states(self, logits: Tensor, t: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """States drawn site by site, (B, d)."""
-        p = torch.sigmoid(logits.float())
-        return (torch.rand(p.shape, generator=generator, device=p.device) < p).float()
+        return torch.bernoulli(torch.sigmoid(logits.float()), generator=generator)
 
 
 class _AsItIs(CalibratedDenoiser):
@@ -153,20 +144,16 @@ class _AsItIs(CalibratedDenoiser):
 class MaskedEngine(Engine):
     """The engine with hidden alleles in the place of noisy ones.
 
-    Args:
-        kind: base of the denoiser.
-        given: as of :class:`Engine`.
-
     Attributes:
-        schedule: hidden share by step.
+        kind: base of the denoiser.
         together: draw the alleles of a step by one path of backgrounds per row.
-        calibrated: hold the mean over a batch at that of its anchors.
+        calibrated: hold the mean over a batch at that of its anchors; the chance of what is revealed is then made up for
+            by what is hidden.
         rows_alike: rows that share an order of sites.
     """
 
-    schedule: Schedule = "cosine"
     together = True
-    calibrated = True
+    calibrated = False
     rows_alike = 128
 
     def __init__(self, *, kind: Base, **given: Any) -> None:
@@ -186,11 +173,6 @@ class MaskedEngine(Engine):
         """Hidden shares that training covers evenly, (steps + 1,)."""
         return torch.linspace(1, _LEAST, (steps or self.config.sampling_steps) + 1, dtype=torch.float64)
 
-    def shares(self, steps: int) -> list[float]:
-        """Hidden share before and after every step of the sampler, from 1 to 0."""
-        at = np.linspace(0, 1, steps + 1)
-        return list(1 - at if self.schedule == "linear" else np.cos(np.pi / 2 * at).round(12))
-
     @torch.no_grad()
     def sample(
         self,
@@ -206,10 +188,11 @@ class MaskedEngine(Engine):
         rank = torch.stack([torch.randperm(sites, generator=generator) for _ in range(orders)])
         rank = rank.repeat_interleave(self.rows_alike, 0)[: len(component)]
         x = torch.zeros(len(component), sites)
+        shares = np.cos(np.pi / 2 * np.linspace(0, 1, (steps or self.config.sampling_steps) + 1)).round(12)
         denoiser = (CalibratedDenoiser if self.calibrated else _AsItIs)(self.denoiser, means=self.prior.means)
         given: dict[str, Any] = {"component": component, "conditions": conditions}
         with autocast(self.device, self.config.precision):
-            for k, (u, v) in enumerate(itertools.pairwise(self.shares(steps or self.config.sampling_steps))):
+            for k, (u, v) in enumerate(itertools.pairwise(shares)):
                 t = torch.tensor(u, dtype=x.dtype)
                 if self.together:
                     drawn = denoiser.draw(x, t, generator=generator, **given)
@@ -248,26 +231,22 @@ class MaskedProblem(AlleleProblem):
 class MaskedModel(GenotypeModel):
     """:class:`GenotypeModel` with another diffusion: anchors, backgrounds, ties, pairing and training loop are its own.
 
-    Args:
-        config: choices.
-        kind: base of the denoiser.
+    ``kind`` is the base of the denoiser.
     """
 
     def __init__(self, config: ModelConfig, *, kind: Base) -> None:
         super().__init__(config)
         self.kind = kind
 
-    def _assemble(self, *args: Any, **kwargs: Any) -> Engine:
-        with mock.patch("genodiff.genotypes.model.Engine", partial(MaskedEngine, kind=self.kind)):
-            return super()._assemble(*args, **kwargs)
-
-    def _problem(self, *args: Any, **kwargs: Any) -> AlleleProblem:
-        with mock.patch("genodiff.genotypes.model.AlleleProblem", MaskedProblem):
-            return super()._problem(*args, **kwargs)
+    def fit(self, *args: Any, **kwargs: Any) -> GenotypeModel:
+        """Learns as :meth:`GenotypeModel.fit` does."""
+        engine = partial(MaskedEngine, kind=self.kind)
+        with mock.patch.multiple("genodiff.genotypes.model", Engine=engine, AlleleProblem=MaskedProblem):
+            return super().fit(*args, **kwargs)
 
     def choose(self, **choices: Any) -> None:
-        """Sets ``schedule``, ``together``, ``calibrated`` or ``rows_alike`` of the engine."""
-        for name, value in choices.items():
+        """Sets ``together`` and ``calibrated`` of the engine, and puts back what is not given."""
+        for name, value in ({"together": True, "calibrated": False} | choices).items():
             setattr(self.engine, name, value)
 
 
@@ -276,8 +255,8 @@ ROWS: dict[str, tuple[int, dict[str, Any]]] = {
     "masked, 64 steps": (64, {}),
     "masked, 256 steps": (256, {}),
     "masked, 64 steps, site by site": (64, {"together": False}),
-    "masked, 64 steps, linear schedule": (64, {"schedule": "linear"}),
-    "masked, 64 steps, not calibrated": (64, {"calibrated": False}),
+    "masked, 16 steps, calibrated": (16, {"calibrated": True}),
+    "masked, 64 steps, calibrated": (64, {"calibrated": True}),
 }
 """Ways to draw from the masked model: steps, and choices that are not the usual ones."""
 
@@ -290,27 +269,19 @@ def levels(model: MaskedModel, held_out: Tensor, learned: Tensor, position: NDAr
     generator = torch.Generator().manual_seed(1)
     found = {}
     for u in tqdm(LEVELS, desc="levels"):
-        views: dict[str, list[Tensor]] = {}
         hidden = torch.rand(held_out.shape, generator=generator) < u
-        x_t = torch.where(hidden, torch.zeros(()), 2 * held_out - 1)
-        for x, k in zip(x_t.split(128), component.split(128), strict=True):
-            t = torch.tensor(u)
-            p = denoiser.base.posterior(x, t, component=k)
-            views.setdefault("base", []).append(log_odds(p.mean - p.innovation))
-            for scale in denoiser.backgrounds:
-                said = scale(p.innovation, p.precision, anchor=k)
-                views.setdefault(f"backgrounds_{scale.tile}", []).append(log_odds(said))
-            views.setdefault("model", []).append(denoiser.logits(x, t, component=k, conditions=(k,)).float())
-        # Of all rows it would take an hour.
-        few = slice(0, 64)
-        mosaic = li_stephens(_REVEALED * x_t[few], torch.zeros_like(x_t[:1]).expand_as(x_t[few]), learned, position)
-        both = {name: torch.cat(parts) for name, parts in views.items()}
-        both |= {"model_on_rows_of_li_stephens": both["model"][few], "li_stephens": torch.logit(mosaic, 1e-6)}
+        x_t, t = torch.where(hidden, torch.zeros(()), 2 * held_out - 1), torch.tensor(u)
+        p = denoiser.base.posterior(x_t, t, component=component)
+        seen, doubt = p.innovation, p.precision.expand_as(x_t)
+        views = {"anchors": log_odds(model.engine.prior.means[component]), "base": log_odds(p.mean - seen)}
+        for scale in denoiser.backgrounds:
+            views[f"backgrounds_{scale.tile}"] = log_odds(scale(seen, doubt, anchor=component))
+        views["model"] = denoiser.logits(x_t, t, component=component, conditions=(component,)).float()
+        views["li_stephens"] = torch.logit(li_stephens(seen, doubt, learned, position), 1e-6)
+        views["model_and_li_stephens"] = (views["model"] + views["li_stephens"]) / 2
         found[u] = {
-            name: 1000
-            * float(F.binary_cross_entropy_with_logits(v[h], held_out[few if len(v) == 64 else slice(None)][h]))
-            for name, v in both.items()
-            if (h := hidden[: len(v)]).any()
+            name: 1000 * float(F.binary_cross_entropy_with_logits(view[hidden], held_out[hidden]))
+            for name, view in views.items()
         }
     return pd.DataFrame(found).T.rename_axis("hidden")
 
@@ -321,51 +292,58 @@ def levels(model: MaskedModel, held_out: Tensor, learned: Tensor, position: NDAr
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True)
 @click.option("--region", default="chr22:50200000-50450000", show_default=True)
 @click.option("--base", "kind", type=click.Choice(["anchors", "gaussian"]), default="gaussian", show_default=True)
-@click.option("--passes", type=float, help="Passes over the people, if not those of the preset balanced.")
+@click.option("--passes", default=12.0, show_default=True, help="Passes over the people.")
+@click.option("--people", type=int, help="People to draw, if not as many as are learned from.")
 @click.option("--seed", default=7, show_default=True)
 @click.option("--threads", default=1, show_default=True)
 def main(
-    vcf: Path, *, panel: Path, output: Path, region: str, kind: Base, passes: float | None, seed: int, threads: int
+    vcf: Path,
+    *,
+    panel: Path,
+    output: Path,
+    region: str,
+    kind: Base,
+    passes: float,
+    people: int | None,
+    seed: int,
+    threads: int,
 ) -> None:
     """A masked discrete diffusion on the same network, beside the Gaussian one."""
     torch.set_num_threads(threads)
     train, holdout = people_of(vcf, panel, region, seed)
-    config = preset("balanced")
-    config = replace(config, passes=passes or config.passes)
+    config = replace(preset("balanced"), passes=passes)
     output.mkdir(parents=True, exist_ok=True)
     rows: dict[str, pd.Series] = {}
 
     def judge(name: str, model: GenotypeModel, fit_seconds: float, steps: int | None = None) -> None:
         began = time.perf_counter()
-        people = model.sample(seed=seed, steps=steps, progress=True)
-        seconds = {"fit_s": fit_seconds, "sample_s": time.perf_counter() - began}
-        frame = evaluate_full(people, train=train, holdout=holdout, seed=seed).frame.set_index("metric")
+        drawn = model.sample(people, seed=seed, steps=steps, progress=True)
+        cost = {"fit_s": fit_seconds, "sample_s": time.perf_counter() - began}
+        frame = evaluate_full(drawn, train=train, holdout=holdout, seed=seed).frame.set_index("metric")
         rows["floor"] = frame["floor"]
-        rows[name] = pd.concat([frame["value"], pd.Series(seconds)])
+        rows[name] = pd.concat([frame["value"], pd.Series(cost)])
         pd.DataFrame(rows).rename_axis("metric").to_csv(output / "metrics.csv", float_format="%.5g")
         click.echo(f"{name}: " + ", ".join(f"{k} {number(rows[name][m])}" for m, k in SHOWN.items()))
 
-    def fitted(model: GenotypeModel) -> float:
+    gaussian, masked = GenotypeModel(config), MaskedModel(config, kind=kind)
+    seconds = []
+    for model in (gaussian, masked):
         began = time.perf_counter()
         model.fit(train, seed=seed, device="cpu", progress=True)
-        return time.perf_counter() - began
-
-    gaussian, masked = GenotypeModel(config), MaskedModel(config, kind=kind)
-    judge("Gaussian, 16 steps", gaussian, fitted(gaussian))
-    fit_seconds = fitted(masked)
-    drawn = masked.meta.ties.drawn
-    learned, held_out = (torch.from_numpy(units_of(t).states[:, drawn]).float() for t in (train, holdout))
-    entropy = levels(masked, held_out, learned, train.sites["position"].to_numpy()[drawn])
+        seconds.append(time.perf_counter() - began)
+    judge("Gaussian, 16 steps", gaussian, seconds[0])
+    at = masked.meta.ties.drawn
+    learned, held_out = (torch.from_numpy(units_of(t).states[:, at]).float() for t in (train, holdout))
+    # Every eighth row, since the mosaic takes its time.
+    entropy = levels(masked, held_out[::8], learned, train.sites["position"].to_numpy()[at])
     entropy.to_csv(output / "levels.csv", float_format="%.5g")
     bound = 1000 * masked.result.best_validation
     click.echo(f"{entropy.to_string(float_format=lambda v: f'{v:.4g}')}\nbound: {bound:.4g} nats per 1,000 alleles")
-    usual = {"schedule": "cosine", "together": True, "calibrated": True}
     for name, (steps, choices) in ROWS.items():
-        masked.choose(**usual | choices)
-        judge(name, masked, fit_seconds, steps)
-    shown = SHOWN | {"fit_s": "fit (s)", "sample_s": "sample (s)"}
-    cells = [[name, *(number(float(row.get(m, np.nan))) for m in shown)] for name, row in rows.items()]
-    (output / "masked.md").write_text(markdown_table(["", *shown.values()], cells) + "\n")
+        masked.choose(**choices)
+        judge(name, masked, seconds[1], steps)
+    cells = [[name, *(number(float(row.get(m, np.nan))) for m in SHOWN)] for name, row in rows.items()]
+    (output / "masked.md").write_text(markdown_table(["", *SHOWN.values()], cells) + "\n")
 
 
 if __name__ == "__main__":
