@@ -147,8 +147,8 @@ class MaskedEngine(Engine):
     Attributes:
         kind: base of the denoiser.
         together: draw the alleles of a step by one path of backgrounds per row.
-        calibrated: hold the mean over a batch at that of its anchors; the chance of what is revealed is then made up for
-            by what is hidden.
+        calibrated: hold the mean over a batch at that of its anchors; chance in what is revealed is then made up for by
+            what is hidden.
         rows_alike: rows that share an order of sites.
     """
 
