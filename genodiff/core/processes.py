@@ -111,6 +111,10 @@ class Diffusion(nn.Module):
         """The law of X_t given X_s for s ≤ t, shapes (...)."""
         raise NotImplementedError
 
+    def restrict(self, basis: Basis, coordinates: slice) -> Self:
+        """The same process on a run of coordinates that ``basis`` spans on its own."""
+        raise NotImplementedError
+
     def drift(self, x: Tensor, t: Tensor) -> Tensor:
         """The velocity of the process without its noise, shape of x."""
         raise NotImplementedError

@@ -28,6 +28,7 @@ from genodiff.genotypes.backgrounds import Backgrounds
 from genodiff.genotypes.config import ModelConfig, preset
 from genodiff.genotypes.engine import AlleleProblem, Engine, Rows
 from genodiff.genotypes.rare import Rare, fit_rare, is_rare
+from genodiff.genotypes.schedules import fit_schedule
 from genodiff.genotypes.ties import Ties, find_ties
 from genodiff.genotypes.units import Units, haplotypes_from, units_of
 
@@ -351,6 +352,10 @@ class GenotypeModel:
                     device=self.engine.device,
                 )
             )  # fmt: skip
+        fresh = sides[1]
+        known = fresh.states >= 0
+        x_0 = torch.where(known, fresh.states.float(), self.engine.prior.means[fresh.component])
+        fit_schedule(self.engine, x_0, fresh.component, seed=seed)
         learned = replace(sides[0], members=tuple(m.to(self.engine.device) for m in members))
         return AlleleProblem(self.engine, learned, sides[1], seed=seed)
 
