@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -171,9 +172,9 @@ class LinearDiffusion(Diffusion):
         self.register_buffer("mean", mean.to(basis.dtype))
         self.register_buffer("rates", rates.to(basis.dtype))
 
-    def restrict(self, basis: Basis, coordinates: slice) -> LinearDiffusion:
+    def restrict(self, basis: Basis, coordinates: slice) -> Self:
         """The same process on a run of coordinates that ``basis`` spans on its own."""
-        return LinearDiffusion(
+        return type(self)(
             basis,
             mean=self.mean[coordinates],
             rates=self.rates[coordinates],

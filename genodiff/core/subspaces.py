@@ -36,9 +36,7 @@ class SubspaceDiffusion(Diffusion):
     mean: Tensor
     members: Tensor
 
-    def __init__(
-        self, basis: Basis, subspace: Tensor, schedule: NoiseSchedule, *, mean: Tensor | None = None
-    ) -> None:
+    def __init__(self, basis: Basis, subspace: Tensor, schedule: NoiseSchedule, *, mean: Tensor | None = None) -> None:
         super().__init__()
         if subspace.shape != (basis.dim,) or subspace.is_floating_point():
             raise ValueError(f"subspace must be {basis.dim} whole numbers, got {subspace.dtype} {subspace.shape}")

@@ -12,7 +12,9 @@ __all__ = ["PRESETS", "ModelConfig", "Preset", "SamplerName", "ScheduleName", "p
 
 Preset = Literal["fast", "balanced", "best"]
 ScheduleName = Literal["geometric", "constant-speed", "learned-time"]
-SamplerName = Literal["ancestral", "ancestral-mean", "euler-maruyama", "euler-ode", "heun-ode"]
+SamplerName = Literal[
+    "ancestral", "ancestral-mean", "euler-maruyama", "euler-ode", "heun-ode", "euler-flow", "heun-flow"
+]
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class ModelConfig:
         drowned: the start time is that at which the largest variance-to-noise ratio of a mode has fallen to this.
         sampling_steps: steps from the start time to ``lowest_noise``.
         sampler: rule of a step, see :mod:`genodiff.core.samplers`; all but ``"ancestral"`` are there for comparison.
+            ``"euler-maruyama"`` needs the drift of GOU, ``"euler-flow"`` and ``"heun-flow"`` noise in subspaces.
         start_noise: noise-to-signal ratio ρ of a mode without variance at which the sampler starts, if that is earlier
             than the start time of ``drowned``: anchors stand in for what is not drowned by then.
         validation: share of the training people kept aside to stop training by, at least 10 and at most 100 people.

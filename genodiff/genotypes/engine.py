@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from genodiff.core.bases import BlockPCA
 from genodiff.core.denoisers import Denoiser, GaussianMixture, GaussianMixtureDenoiser, terminal
-from genodiff.core.losses import allele_cross_entropy, stratified_times
 from genodiff.core.knots import KnotSchedule
+from genodiff.core.losses import allele_cross_entropy, stratified_times
 from genodiff.core.processes import Diffusion, LinearDiffusion, gou_rates
-from genodiff.core.samplers import Ancestral, EulerMaruyama, EulerODE, HeunODE, Sampler
+from genodiff.core.samplers import Ancestral, EulerFlow, EulerMaruyama, EulerODE, HeunFlow, HeunODE, Sampler
 from genodiff.core.schedules import log_noise_grid, uniform_grid
 from genodiff.core.subspaces import SubspaceDiffusion
 from genodiff.core.training import Workers, generator_on, step_generator
@@ -46,6 +46,8 @@ SAMPLERS: dict[SamplerName, Callable[[Denoiser], Sampler]] = {
     "euler-maruyama": EulerMaruyama,
     "euler-ode": EulerODE,
     "heun-ode": HeunODE,
+    "euler-flow": EulerFlow,
+    "heun-flow": partial(HeunFlow, second=0.5),
 }
 """Rules of a step by name."""
 

@@ -499,19 +499,36 @@ class GenotypeModel:
         """This fitted model with other choices for drawing people; nothing is learned anew, weights are shared.
 
         Args:
-            choices: ``anchor_covariance``, ``sampler``, ``sampling_steps`` or ``start_noise`` of :class:`ModelConfig`.
+            choices: ``anchor_covariance``, ``sampler``, ``sampling_steps`` or ``start_noise`` of :class:`ModelConfig`,
+                and, of a model with the drift of GOU, ``schedule``: for the steps of constant speed that training has
+                not left behind, errors are measured on draws of the model itself.
 
         Raises:
             ValueError: a choice that training depends on.
         """
         later = {"anchor_covariance", "sampler", "sampling_steps", "start_noise"}
+        if not self.config.subspaces:
+            later.add("schedule")
         if not set(choices) <= later:
             raise ValueError(f"{sorted(set(choices) - later)} cannot be changed after fitting: {sorted(later)} can")
         other = copy.copy(self)
         other.config = replace(self.config, **choices)
         other._engine = copy.copy(self.engine)
         other._engine.config = other.config
+        if other.config.schedule == "constant-speed" and not other.config.subspaces and self.engine.pace is None:
+            other._engine._buffers = dict(self.engine._buffers)
+            self._measure_pace(other.engine)
         return other
+
+    def _measure_pace(self, engine: Engine, *, people: int = 64, seed: int = 1) -> None:
+        """Grid of constant speed from the errors left on new people."""
+        drawn = self.meta.population.draw(people, rng=np.random.default_rng(seed))
+        component = torch.from_numpy(drawn[:, 1:].reshape(-1)).to(engine.device)
+        label = torch.from_numpy(np.repeat(drawn[:, 0], self.meta.per_person)).to(engine.device)
+        conditions = (component, label)[: len(engine.conditions)]
+        generator = torch.Generator(engine.device).manual_seed(seed)
+        states = self.engine.sample(component, conditions, generator=generator)
+        fit_schedule(engine, states.float(), component, seed=seed)
 
     def describe(self) -> dict[str, Any]:
         """What the model is, in plain values: for ``genodiff inspect`` and reports."""

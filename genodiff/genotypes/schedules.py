@@ -1,8 +1,8 @@
 """How fast noise grows, and in which modes: subspaces of the LD-block modes, constant speed, a learned clock.
 
-Everything is fitted before the network is trained, so that training covers what sampling visits: errors are those of the
-denoiser whose network says nothing yet (Gaussian base, alleles, haplotype backgrounds), on people whom the backgrounds
-have not seen.
+Everything is fitted before the network is trained, so that training covers what sampling visits: errors are those of
+the denoiser whose network says nothing yet (Gaussian base, alleles, haplotype backgrounds), on people whom the
+backgrounds have not seen.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ _STATES = 1 << 18
 _WINDOW = 0.1
 """Share of the whole time that a step is taken to have while a clock is learned: that of one of ten."""
 
-_CLOCK = TrainingConfig(steps=150, batch=24, learning_rate=0.03, weight_decay=0.0, warmup=10, ema=0.9, validate_every=25)
+_CLOCK = TrainingConfig(
+    steps=150, batch=24, learning_rate=0.03, weight_decay=0.0, warmup=10, ema=0.9, validate_every=25
+)
 
 PACES = 257
 """Times that the constant-speed grid of a given process is read off from."""

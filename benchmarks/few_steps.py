@@ -1,0 +1,161 @@
+r"""How few steps will do: schedules of the noise and grids of the sampler, drawing from the posterior or without noise.
+
+    python benchmarks/few_steps.py run ../shared/data/kg_chr22_50Mb.b38.vcf.gz \
+        --panel ../shared/data/panel.tsv -o runs/few_steps
+    python benchmarks/few_steps.py report runs/few_steps -o docs/results/few-steps
+
+Only people whose row of the panel says ``train`` in the column ``split`` are touched: a quarter of them are set aside
+to judge by, as many synthetic people are drawn. Every cell is a JSON file and every model a folder, so that an
+interrupted run goes on. ``report`` writes ``metrics.csv`` and ``ratios.csv`` and prints both as Markdown.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+import pandas as pd
+import torch
+from fidelity import people_of
+from tqdm import tqdm
+
+from genodiff.evaluation.suite import evaluate
+from genodiff.files import atomic_text
+from genodiff.genotypes.config import ModelConfig, preset
+from genodiff.genotypes.model import GenotypeModel
+
+ROWS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "gou, geometric": ({}, {}),
+    "gou, constant speed": ({}, {"schedule": "constant-speed"}),
+    "subspaces, constant speed": ({"subspaces": 2, "schedule": "constant-speed"}, {}),
+    "subspaces, learned time": ({"subspaces": 2, "schedule": "learned-time"}, {}),
+    "subspaces, geometric": ({"subspaces": 2}, {}),
+}
+"""What differs from the preset before training, and after it."""
+
+STEPS = (10, 50, 5, 20)
+SAMPLERS = ("ancestral", "euler", "heun")
+"""Draws from the posterior; first and second order without noise: in time, or along the noise of subspaces."""
+
+METRICS = ("af_mae", "ld_decay_mae", "near_pair_r2_ratio", "recall", "f_is", "c2st_auc", "aa_truth", "aa_syn",
+           "membership_auc")  # fmt: skip
+TARGET = 1.2
+FEW, MANY = 10, 50
+
+
+def cells(samplers: tuple[str, ...], steps: tuple[int, ...]) -> Iterator[tuple[str, str, int]]:
+    """Row, sampler and steps, all rows of one number of steps before the next number."""
+    for n in steps:
+        for row in ROWS:
+            for sampler in samplers:
+                yield row, sampler, n
+
+
+@click.group()
+def main() -> None:
+    """How few steps will do."""
+
+
+@main.command()
+@click.argument("vcf", type=click.Path(path_type=Path))
+@click.option("--panel", type=click.Path(path_type=Path), required=True)
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True)
+@click.option("--region", default="chr22:50200000-50450000", show_default=True)
+@click.option("--preset", "name", default="balanced", show_default=True)
+@click.option("--sampler", "samplers", multiple=True, default=SAMPLERS[:2], show_default=True)
+@click.option("--steps", multiple=True, type=int, default=STEPS, show_default=True)
+@click.option("--seed", default=1, show_default=True)
+@click.option("--threads", default=1, show_default=True)
+def run(
+    vcf: Path,
+    *,
+    panel: Path,
+    output: Path,
+    region: str,
+    name: str,
+    samplers: tuple[str, ...],
+    steps: tuple[int, ...],
+    seed: int,
+    threads: int,
+) -> None:
+    """Fit every model and judge every cell that has no file yet."""
+    torch.set_num_threads(threads)
+    train, holdout = people_of(vcf, panel, region, seed)
+    for row, sampler, n in tqdm(list(cells(samplers, steps)), unit="cell"):
+        named = sampler if sampler == "ancestral" else f"{sampler}-{'flow' if 'subspaces' in row else 'ode'}"
+        file = output / "cells" / f"{row}.{named}.{n}.{seed}.json".replace(", ", "__").replace(" ", "-")
+        if file.exists():
+            continue
+        before, after = ROWS[row]
+        config: ModelConfig = replace(preset(name), **before)
+        fitted = next(name for name, (choices, _) in ROWS.items() if choices == before)
+        folder = output / "models" / f"{fitted}.{seed}".replace(", ", "__").replace(" ", "-")
+        if not folder.exists():
+            began = time.perf_counter()
+            model = GenotypeModel(config).fit(train, seed=seed, device="cpu")
+            model.save(folder)
+            click.echo(f"{fitted}: fit in {time.perf_counter() - began:.0f} s, loss {model.result.best_validation:.5f}")
+        model = GenotypeModel.load(folder, device="cpu")
+        began = time.perf_counter()
+        model = model.with_sampling(sampler=named, sampling_steps=n, **after)
+        drawn = model.sample(holdout.n_samples, seed=seed)
+        seconds = time.perf_counter() - began
+        frame = evaluate(drawn, train=train, holdout=holdout, seed=seed).set_index("metric")
+        facts = {
+            "row": row, "sampler": named, "steps": n, "seed": seed, "drawn": drawn.n_samples, "seconds": seconds,
+            "people": train.n_samples, "sites": train.n_variants,
+            "noise": model.engine.process.noise_ratio(model.engine.grid(n), rate=-0.5).tolist(),
+            "metrics": frame["value"].to_dict(), "floors": frame["floor"].to_dict(),
+        }  # fmt: skip
+        atomic_text(file, json.dumps(facts))
+
+
+def table_of(run_folder: Path) -> pd.DataFrame:
+    """One line per cell, metrics in columns; the floors in lines of their own, one per seed."""
+    found = [json.loads(file.read_text()) for file in sorted((run_folder / "cells").glob("*.json"))]
+    if not found:
+        raise click.ClickException(f"{run_folder} has no cells: run first")
+    lines = [{k: f[k] for k in ("row", "sampler", "steps", "seed")} | {m: f["metrics"][m] for m in METRICS}
+             | {"seconds": f["seconds"]} for f in found]  # fmt: skip
+    floors = {f["seed"]: f["floors"] for f in found}
+    lines += [{"row": "floor", "sampler": "", "steps": 0, "seed": s} | {m: v[m] for m in METRICS}
+              for s, v in floors.items()]  # fmt: skip
+    order = {name: k for k, name in enumerate(["floor", *ROWS])}
+    frame = pd.DataFrame(lines)
+    return frame.sort_values(["seed", "sampler", "row", "steps"], key=lambda c: c.map(order) if c.name == "row" else c)
+
+
+def gap(frame: pd.DataFrame, metric: str) -> pd.Series:
+    """How far a metric is from its ideal, ≥ 0: the errors from 0, the others from the floor of real people."""
+    if metric.endswith("_mae"):
+        return frame[metric]
+    floor = frame.loc[frame["row"] == "floor"].set_index("seed")[metric]
+    return (frame[metric] - frame["seed"].map(floor)).abs()
+
+
+@main.command()
+@click.argument("run_folder", type=click.Path(path_type=Path, exists=True))
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True)
+def report(run_folder: Path, *, output: Path) -> None:
+    """Metrics of every cell, and those of 10 steps over those of 50."""
+    frame = table_of(run_folder)
+    output.mkdir(parents=True, exist_ok=True)
+    frame.to_csv(output / "metrics.csv", index=False, float_format="%.4g")
+    drawn = frame[frame["row"] != "floor"].set_index(["sampler", "row", "seed", "steps"])
+    lines = []
+    for (sampler, row, seed), part in drawn.groupby(["sampler", "row", "seed"], sort=False):
+        few, many = (part.droplevel([0, 1, 2]).reindex([n]).iloc[0] for n in (FEW, MANY))
+        lines.append({"sampler": sampler, "row": row, "seed": seed} | {m: few[m] / many[m] for m in METRICS})
+    ratios = pd.DataFrame(lines).dropna()
+    ratios.to_csv(output / "ratios.csv", index=False, float_format="%.4g")
+    click.echo(frame.to_markdown(index=False, floatfmt=".4g"))
+    click.echo("\n" + ratios.to_markdown(index=False, floatfmt=".3g"))
+
+
+if __name__ == "__main__":
+    main()
