@@ -33,8 +33,8 @@ ROWS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "gou, geometric": ({}, {}),
     "gou, constant speed": ({}, {"schedule": "constant-speed"}),
     "subspaces, constant speed": ({"subspaces": 2, "schedule": "constant-speed"}, {}),
-    "subspaces, learned time": ({"subspaces": 2, "schedule": "learned-time"}, {}),
-    "subspaces, geometric": ({"subspaces": 2}, {}),
+    "subspaces, geometric": ({"subspaces": 2, "schedule": "constant-speed"}, {"schedule": "geometric"}),
+    "subspaces, learned time": ({"subspaces": 2, "schedule": "constant-speed"}, {"schedule": "learned-time"}),
 }
 """What differs from the preset before training, and after it."""
 
@@ -93,7 +93,7 @@ def run(
             continue
         before, after = ROWS[row]
         config: ModelConfig = replace(preset(name), **before)
-        fitted = next(name for name, (choices, _) in ROWS.items() if choices == before)
+        fitted = next(other for other, (choices, _) in ROWS.items() if choices == before)
         folder = output / "models" / f"{fitted}.{seed}".replace(", ", "__").replace(" ", "-")
         if not folder.exists():
             began = time.perf_counter()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -141,8 +142,17 @@ class Engine(nn.Module):
         schedule = log_linear(int(subspace.max()) + 1, lowest=config.lowest_noise, highest=highest)
         return SubspaceDiffusion(basis, subspace, schedule.requires_grad_(False), mean=frequency)
 
+    def separate(self) -> Engine:
+        """A twin whose schedule and grid can be set without touching this one; all that was learned is shared."""
+        twin = copy.copy(self)
+        twin._buffers, twin._modules = dict(self._buffers), dict(self._modules)
+        if isinstance(self.process, SubspaceDiffusion):
+            twin.process = self.process.with_schedule(self.process.schedule)
+            twin.prior, twin.denoiser = self.prior.on(twin.process), self.denoiser.on(twin.process)
+        return twin
+
     def set_schedule(self, schedule: KnotSchedule) -> None:
-        """Puts a schedule in the place of that of the subspaces; nothing is learned by gradients from here on."""
+        """Puts a schedule in the place of that of the subspaces; no gradient reaches it."""
         if not isinstance(self.process, SubspaceDiffusion):
             raise ValueError(f"only noise in subspaces has a schedule of its own, not {type(self.process).__name__}")
         self.process.schedule = schedule.requires_grad_(False).to(self.device)
@@ -171,24 +181,26 @@ class Engine(nn.Module):
         return self.process.mean.device
 
     def grid(self, steps: int | None = None) -> Tensor:
-        """Times of the sampler, (steps + 1,), float64: equal steps of the schedule.
+        """Times of the sampler, (steps + 1,), float64: equal steps of what the schedule of the configuration says.
 
-        By default the noise ratio of the fastest modes falls geometrically.
+        By default the noise ratio (of the fastest modes; of subspaces their geometric mean) falls geometrically.
         """
         process, start = self.process, torch.tensor(self.start_time, dtype=torch.float64)
-        if isinstance(process, SubspaceDiffusion):
-            last = _LAST_SHARE * process.horizon
-            return uniform_grid(float(start), steps or self.config.sampling_steps, last=last)
-        if self.pace is not None and self.config.schedule == "constant-speed":
-            return self._paced(float(start), steps or self.config.sampling_steps)
+        steps = steps or self.config.sampling_steps
+        least = _LAST_SHARE * process.horizon if self.config.subspaces else 0.0
+        if self.config.schedule != "geometric":
+            if self.config.subspaces:
+                return uniform_grid(float(start), steps, last=least)
+            if self.pace is not None:
+                return self._paced(float(start), steps)
         times = log_noise_grid(
             lambda rho: process.time_of_noise(rho, rate=_FAST_RATE),
             lowest=self.config.lowest_noise,
             highest=float(process.noise_ratio(start, rate=_FAST_RATE)),
-            steps=steps or self.config.sampling_steps,
+            steps=steps,
         )
         times[0] = start
-        return times
+        return times.clamp_min(least)
 
     def _paced(self, start: float, steps: int) -> Tensor:
         """Times at equal lengths along the path of a process that is given."""

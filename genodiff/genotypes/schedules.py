@@ -24,7 +24,7 @@ from genodiff.genotypes.network import ChromosomeNetwork
 if TYPE_CHECKING:
     from genodiff.genotypes.engine import Engine
 
-__all__ = ["PACES", "fit_schedule", "leading_subspaces", "log_linear"]
+__all__ = ["PACES", "fit_schedule", "leading_subspaces", "learn_clock", "log_linear"]
 
 _KNOTS = 33
 _LEVELS = 24
@@ -116,12 +116,26 @@ def fit_schedule(engine: Engine, x_0: Tensor, component: Tensor, *, seed: int) -
     )
     engine.set_schedule(schedule)
     if config.schedule == "learned-time":
-        # Gradients do not pass through the backgrounds: the clock is that of the Gaussian base and its alleles.
-        alleles = AlleleDenoiser(engine.denoiser.base, None, ploidy=engine.ploidy)
-        held = max(1, len(x_0) // 4)
-        timed, _ = learn_time(
-            alleles, x_0[held:], x_0[:held], _CLOCK, seed=seed, c=c, window=_WINDOW, excess=0.0, repeats=4,
-            at_once=batch, conditions=({"component": component[held:]}, {"component": component[:held]}),
-        )  # fmt: skip
-        assert isinstance(timed.process, SubspaceDiffusion)
-        engine.set_schedule(_on_knots(timed.process.schedule))
+        learn_clock(engine, x_0, component, seed=seed)
+
+
+def learn_clock(engine: Engine, x_0: Tensor, component: Tensor, *, seed: int) -> None:
+    """Learns a clock for the schedule of the subspaces, in place: the one that ten steps of second order like best.
+
+    Gradients do not pass through the backgrounds: the clock is that of the Gaussian base and its alleles.
+
+    Args:
+        engine: with noise in subspaces.
+        x_0: states, (n, d), complete; a quarter tells when to stop.
+        component: their anchors, (n,).
+        seed: of batches and noise.
+    """
+    alleles = AlleleDenoiser(engine.denoiser.base, None, ploidy=engine.ploidy)
+    held = max(1, len(x_0) // 4)
+    timed, _ = learn_time(
+        alleles, x_0[held:], x_0[:held], _CLOCK, seed=seed, c=float(engine.total.mean()), window=_WINDOW, excess=0.0,
+        repeats=4, at_once=max(2, _STATES // engine.process.dim),
+        conditions=({"component": component[held:]}, {"component": component[:held]}),
+    )  # fmt: skip
+    assert isinstance(timed.process, SubspaceDiffusion)
+    engine.set_schedule(_on_knots(timed.process.schedule))

@@ -171,17 +171,23 @@ def test_unphased_people_can_have_noise_in_subspaces(table: VariantTable) -> Non
     assert error < 0.06
 
 
-def test_a_learned_time_moves_the_clock_and_not_the_order_of_the_noise(
-    table: VariantTable, split: GenotypeModel
-) -> None:
+def test_a_learned_time_moves_the_clock_and_not_the_order_of_the_noise(split: GenotypeModel) -> None:
     """r(t) is one for all subspaces: the levels that one of them meets, the others meet together as before."""
-    timed = subspace_process(fit(table, subspaces=2, schedule="learned-time"))
-    before = subspace_process(split)
+    old = subspace_process(split).schedule
+    levels = old.log_levels(torch.tensor([0.3, 0.7]))
+    timed = subspace_process(split.with_sampling(schedule="learned-time"))
     t = torch.linspace(0.2, 0.8, 7, dtype=torch.float64)
     found = timed.schedule.log_levels(t)
-    r = before.schedule.time_of(found.mean(-1))
+    r = old.time_of(found.mean(-1))
     assert float((r - t).abs().max()) > 0.01
-    torch.testing.assert_close(before.schedule.log_levels(r), found, rtol=0, atol=0.1)
+    torch.testing.assert_close(old.log_levels(r), found, rtol=0, atol=0.1)
+    assert torch.equal(old.log_levels(torch.tensor([0.3, 0.7])), levels)
+
+
+def test_subspaces_can_be_sampled_in_geometric_steps(split: GenotypeModel) -> None:
+    engine = split.with_sampling(schedule="geometric").engine
+    rho = engine.process.noise_ratio(engine.grid(6), rate=-0.5).log()
+    torch.testing.assert_close(rho.diff(), rho.diff().mean().expand(6), rtol=1e-3, atol=0)
 
 
 def test_the_grid_of_a_fitted_model_can_be_changed_without_training(gou: GenotypeModel) -> None:
@@ -198,9 +204,10 @@ def test_the_grid_of_a_fitted_model_can_be_changed_without_training(gou: Genotyp
     assert float(early.grid(5)[0]) == pytest.approx(early.start_time)
 
 
-def test_noise_in_subspaces_cannot_change_its_schedule_later(split: GenotypeModel) -> None:
-    with pytest.raises(ValueError, match="schedule"):
-        split.with_sampling(schedule="geometric")
+def test_a_schedule_that_was_not_trained_for_is_refused(split: GenotypeModel) -> None:
+    timed = split.with_sampling(schedule="learned-time")
+    with pytest.raises(ValueError, match="cannot be sampled with 'constant-speed'"):
+        timed.with_sampling(schedule="constant-speed")
 
 
 def test_choices_that_do_not_go_together_are_refused() -> None:
