@@ -32,6 +32,8 @@ from genodiff.genotypes.model import GenotypeModel
 ROWS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "gou, geometric": ({}, {}),
     "gou, constant speed": ({}, {"schedule": "constant-speed"}),
+    "isotropic, constant speed": ({"subspaces": 1, "schedule": "constant-speed"}, {}),
+    "isotropic, geometric": ({"subspaces": 1, "schedule": "constant-speed"}, {"schedule": "geometric"}),
     "subspaces, constant speed": ({"subspaces": 2, "schedule": "constant-speed"}, {}),
     "subspaces, geometric": ({"subspaces": 2, "schedule": "constant-speed"}, {"schedule": "geometric"}),
     "subspaces, learned time": ({"subspaces": 2, "schedule": "constant-speed"}, {"schedule": "learned-time"}),
@@ -48,10 +50,10 @@ TARGET = 1.2
 FEW, MANY = 10, 50
 
 
-def cells(samplers: tuple[str, ...], steps: tuple[int, ...]) -> Iterator[tuple[str, str, int]]:
+def cells(rows: tuple[str, ...], samplers: tuple[str, ...], steps: tuple[int, ...]) -> Iterator[tuple[str, str, int]]:
     """Row, sampler and steps, all rows of one number of steps before the next number."""
     for n in steps:
-        for row in ROWS:
+        for row in rows:
             for sampler in samplers:
                 yield row, sampler, n
 
@@ -67,6 +69,7 @@ def main() -> None:
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True)
 @click.option("--region", default="chr22:50200000-50450000", show_default=True)
 @click.option("--preset", "name", default="balanced", show_default=True)
+@click.option("--row", "rows", multiple=True, type=click.Choice(list(ROWS)), default=list(ROWS))
 @click.option("--sampler", "samplers", multiple=True, default=SAMPLERS[:2], show_default=True)
 @click.option("--steps", multiple=True, type=int, default=STEPS, show_default=True)
 @click.option("--seed", default=1, show_default=True)
@@ -78,6 +81,7 @@ def run(
     output: Path,
     region: str,
     name: str,
+    rows: tuple[str, ...],
     samplers: tuple[str, ...],
     steps: tuple[int, ...],
     seed: int,
@@ -86,8 +90,8 @@ def run(
     """Fit every model and judge every cell that has no file yet."""
     torch.set_num_threads(threads)
     train, holdout = people_of(vcf, panel, region, seed)
-    for row, sampler, n in tqdm(list(cells(samplers, steps)), unit="cell"):
-        named = sampler if sampler == "ancestral" else f"{sampler}-{'flow' if 'subspaces' in row else 'ode'}"
+    for row, sampler, n in tqdm(list(cells(rows, samplers, steps)), unit="cell"):
+        named = sampler if sampler == "ancestral" else f"{sampler}-{'flow' if 'gou' not in row else 'ode'}"
         file = output / "cells" / f"{row}.{named}.{n}.{seed}.json".replace(", ", "__").replace(" ", "-")
         if file.exists():
             continue
@@ -121,7 +125,7 @@ def table_of(run_folder: Path) -> pd.DataFrame:
     if not found:
         raise click.ClickException(f"{run_folder} has no cells: run first")
     lines = [{k: f[k] for k in ("row", "sampler", "steps", "seed")} | {m: f["metrics"][m] for m in METRICS}
-             | {"seconds": f["seconds"]} for f in found]  # fmt: skip
+             for f in found]  # fmt: skip
     floors = {f["seed"]: f["floors"] for f in found}
     lines += [{"row": "floor", "sampler": "", "steps": 0, "seed": s} | {m: v[m] for m in METRICS}
               for s, v in floors.items()]  # fmt: skip

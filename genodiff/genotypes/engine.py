@@ -133,12 +133,14 @@ class Engine(nn.Module):
     def _process(self, basis: BlockPCA, frequency: Tensor, within: Tensor) -> Diffusion:
         """The drift of GOU, or noise in subspaces that grows alike in all of them until a schedule is set."""
         config = self.config
+        rates = gou_rates(self.total, a=config.a, b=-_FAST_RATE)
+        horizon = horizon_for(within, rates, drowned=config.drowned)
+        drift = LinearDiffusion(basis, mean=frequency, rates=rates, horizon=horizon)
         if not config.subspaces:
-            rates = gou_rates(self.total, a=config.a, b=-_FAST_RATE)
-            horizon = horizon_for(within, rates, drowned=config.drowned)
-            return LinearDiffusion(basis, mean=frequency, rates=rates, horizon=horizon)
+            return drift
+        # Both begin under the same noise of the fastest modes: with less, too much of a haplotype is left to anchors.
+        highest = float(drift.noise_ratio(torch.tensor(horizon, dtype=torch.float64), rate=_FAST_RATE))
         subspace = leading_subspaces(within, config.subspaces)
-        highest = max(1.0, float(within.max()) / config.drowned)
         schedule = log_linear(int(subspace.max()) + 1, lowest=config.lowest_noise, highest=highest)
         return SubspaceDiffusion(basis, subspace, schedule.requires_grad_(False), mean=frequency)
 
