@@ -28,6 +28,7 @@ from genodiff.evaluation.suite import evaluate
 from genodiff.files import atomic_text
 from genodiff.genotypes.config import ModelConfig, preset
 from genodiff.genotypes.model import GenotypeModel
+from genodiff.reproduce.page import markdown_table
 
 ROWS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "gou, geometric": ({}, {}),
@@ -46,6 +47,7 @@ SAMPLERS = ("ancestral", "euler", "heun")
 
 METRICS = ("af_mae", "ld_decay_mae", "near_pair_r2_ratio", "recall", "f_is", "c2st_auc", "aa_truth", "aa_syn",
            "membership_auc")  # fmt: skip
+LOWER = ("af_mae", "ld_decay_mae", "c2st_auc", "aa_truth", "membership_auc")
 TARGET = 1.2
 FEW, MANY = 10, 50
 
@@ -134,12 +136,24 @@ def table_of(run_folder: Path) -> pd.DataFrame:
     return frame.sort_values(["seed", "sampler", "row", "steps"], key=lambda c: c.map(order) if c.name == "row" else c)
 
 
-def gap(frame: pd.DataFrame, metric: str) -> pd.Series:
-    """How far a metric is from its ideal, ≥ 0: the errors from 0, the others from the floor of real people."""
-    if metric.endswith("_mae"):
-        return frame[metric]
-    floor = frame.loc[frame["row"] == "floor"].set_index("seed")[metric]
-    return (frame[metric] - frame["seed"].map(floor)).abs()
+def ratios_of(frame: pd.DataFrame) -> pd.DataFrame:
+    """How much worse 10 steps are than 50; of what has no better side, the larger over the smaller."""
+    drawn = frame[frame["row"] != "floor"].set_index(["sampler", "row", "seed", "steps"])
+    lines = []
+    for (sampler, row, seed), part in drawn.groupby(["sampler", "row", "seed"], sort=False):
+        cells = part.droplevel([0, 1, 2])
+        if not {FEW, MANY} <= set(cells.index):
+            continue
+        ratio = cells.loc[FEW, list(METRICS)] / cells.loc[MANY, list(METRICS)]
+        ratio = ratio.where(ratio.index.isin(LOWER), ratio.where(ratio > 1, 1 / ratio))
+        lines.append({"sampler": sampler, "row": row, "seed": seed, **ratio, "within": bool((ratio <= TARGET).all())})
+    return pd.DataFrame(lines)
+
+
+def shown(frame: pd.DataFrame, digits: int) -> str:
+    """A table in Markdown, small numbers to so many digits."""
+    body = [[f"{v:.{digits}g}" if isinstance(v, float) else str(v) for v in line] for line in frame.to_numpy(object)]
+    return markdown_table([str(c) for c in frame.columns], body)
 
 
 @main.command()
@@ -148,17 +162,11 @@ def gap(frame: pd.DataFrame, metric: str) -> pd.Series:
 def report(run_folder: Path, *, output: Path) -> None:
     """Metrics of every cell, and those of 10 steps over those of 50."""
     frame = table_of(run_folder)
+    ratios = ratios_of(frame)
     output.mkdir(parents=True, exist_ok=True)
-    frame.to_csv(output / "metrics.csv", index=False, float_format="%.4g")
-    drawn = frame[frame["row"] != "floor"].set_index(["sampler", "row", "seed", "steps"])
-    lines = []
-    for (sampler, row, seed), part in drawn.groupby(["sampler", "row", "seed"], sort=False):
-        few, many = (part.droplevel([0, 1, 2]).reindex([n]).iloc[0] for n in (FEW, MANY))
-        lines.append({"sampler": sampler, "row": row, "seed": seed} | {m: few[m] / many[m] for m in METRICS})
-    ratios = pd.DataFrame(lines).dropna()
-    ratios.to_csv(output / "ratios.csv", index=False, float_format="%.4g")
-    click.echo(frame.to_markdown(index=False, floatfmt=".4g"))
-    click.echo("\n" + ratios.to_markdown(index=False, floatfmt=".3g"))
+    for name, table, digits in (("metrics", frame, 4), ("ratios", ratios, 3)):
+        table.to_csv(output / f"{name}.csv", index=False, float_format=f"%.{digits}g")
+        click.echo(f"\n{shown(table, digits)}")
 
 
 if __name__ == "__main__":
