@@ -75,6 +75,7 @@ def main() -> None:
 @click.option("--sampler", "samplers", multiple=True, default=SAMPLERS[:2], show_default=True)
 @click.option("--steps", multiple=True, type=int, default=STEPS, show_default=True)
 @click.option("--seed", default=1, show_default=True)
+@click.option("--draw", default=1, show_default=True, help="Seed of the people drawn.")
 @click.option("--threads", default=1, show_default=True)
 def run(
     vcf: Path,
@@ -87,6 +88,7 @@ def run(
     samplers: tuple[str, ...],
     steps: tuple[int, ...],
     seed: int,
+    draw: int,
     threads: int,
 ) -> None:
     """Fit every model and judge every cell that has no file yet."""
@@ -94,7 +96,7 @@ def run(
     train, holdout = people_of(vcf, panel, region, seed)
     for row, sampler, n in tqdm(list(cells(rows, samplers, steps)), unit="cell"):
         named = sampler if sampler == "ancestral" else f"{sampler}-{'flow' if 'gou' not in row else 'ode'}"
-        file = output / "cells" / f"{row}.{named}.{n}.{seed}.json".replace(", ", "__").replace(" ", "-")
+        file = output / "cells" / f"{row}.{named}.{n}.{seed}.{draw}.json".replace(", ", "__").replace(" ", "-")
         if file.exists():
             continue
         before, after = ROWS[row]
@@ -109,12 +111,12 @@ def run(
         model = GenotypeModel.load(folder, device="cpu")
         began = time.perf_counter()
         model = model.with_sampling(sampler=named, sampling_steps=n, **after)
-        drawn = model.sample(holdout.n_samples, seed=seed)
+        drawn = model.sample(holdout.n_samples, seed=draw)
         seconds = time.perf_counter() - began
         frame = evaluate(drawn, train=train, holdout=holdout, seed=seed).set_index("metric")
         facts = {
-            "row": row, "sampler": named, "steps": n, "seed": seed, "drawn": drawn.n_samples, "seconds": seconds,
-            "people": train.n_samples, "sites": train.n_variants,
+            "row": row, "sampler": named, "steps": n, "seed": seed, "draw": draw, "drawn": drawn.n_samples,
+            "seconds": seconds, "people": train.n_samples, "sites": train.n_variants,
             "noise": model.engine.process.noise_ratio(model.engine.grid(n), rate=-0.5).tolist(),
             "metrics": frame["value"].to_dict(), "floors": frame["floor"].to_dict(),
         }  # fmt: skip
@@ -126,27 +128,38 @@ def table_of(run_folder: Path) -> pd.DataFrame:
     found = [json.loads(file.read_text()) for file in sorted((run_folder / "cells").glob("*.json"))]
     if not found:
         raise click.ClickException(f"{run_folder} has no cells: run first")
-    lines = [{k: f[k] for k in ("row", "sampler", "steps", "seed")} | {m: f["metrics"][m] for m in METRICS}
+    lines = [{k: f[k] for k in ("row", "sampler", "steps", "seed", "draw")} | {m: f["metrics"][m] for m in METRICS}
              for f in found]  # fmt: skip
     floors = {f["seed"]: f["floors"] for f in found}
-    lines += [{"row": "floor", "sampler": "", "steps": 0, "seed": s} | {m: v[m] for m in METRICS}
+    lines += [{"row": "floor", "sampler": "", "steps": 0, "seed": s, "draw": 0} | {m: v[m] for m in METRICS}
               for s, v in floors.items()]  # fmt: skip
     order = {name: k for k, name in enumerate(["floor", *ROWS])}
     frame = pd.DataFrame(lines)
-    return frame.sort_values(["seed", "sampler", "row", "steps"], key=lambda c: c.map(order) if c.name == "row" else c)
+    return frame.sort_values(
+        ["seed", "sampler", "row", "steps", "draw"], key=lambda c: c.map(order) if c.name == "row" else c
+    )
 
 
 def ratios_of(frame: pd.DataFrame) -> pd.DataFrame:
     """How much worse 10 steps are than 50; of what has no better side, the larger over the smaller."""
-    drawn = frame[frame["row"] != "floor"].set_index(["sampler", "row", "seed", "steps"])
+    drawn = frame[frame["row"] != "floor"].set_index(["sampler", "row", "seed", "draw", "steps"])
     lines = []
-    for (sampler, row, seed), part in drawn.groupby(["sampler", "row", "seed"], sort=False):
-        cells = part.droplevel([0, 1, 2])
+    for (sampler, row, seed, draw), part in drawn.groupby(["sampler", "row", "seed", "draw"], sort=False):
+        cells = part.droplevel([0, 1, 2, 3])
         if not {FEW, MANY} <= set(cells.index):
             continue
         ratio = cells.loc[FEW, list(METRICS)] / cells.loc[MANY, list(METRICS)]
         ratio = ratio.where(ratio.index.isin(LOWER), ratio.where(ratio > 1, 1 / ratio))
-        lines.append({"sampler": sampler, "row": row, "seed": seed, **ratio, "within": bool((ratio <= TARGET).all())})
+        lines.append(
+            {
+                "sampler": sampler,
+                "row": row,
+                "seed": seed,
+                "draw": draw,
+                **ratio,
+                "within": bool((ratio <= TARGET).all()),
+            }
+        )
     return pd.DataFrame(lines)
 
 
