@@ -37,7 +37,7 @@ from data_prep.filters import filter_table
 from data_prep.readers import read_variants
 from data_prep.splits import split_people
 from data_prep.variants import VariantTable
-from genodiff.core.processes import LinearDiffusion
+from genodiff.core.processes import Diffusion
 from genodiff.evaluation.distances import nearest
 from genodiff.evaluation.suite import evaluate
 from genodiff.genotypes.config import preset
@@ -77,7 +77,7 @@ class Study:
         return torch.cdist(rows, self.engine.prior.means).argmin(1)
 
 
-def noisy(process: LinearDiffusion, x: Tensor, rho: float) -> tuple[Tensor, Tensor]:
+def noisy(process: Diffusion, x: Tensor, rho: float) -> tuple[Tensor, Tensor]:
     """Rows at the time at which the fastest mode has noise-to-signal ratio ρ, and that time."""
     t = process.time_of_noise(torch.tensor(rho, dtype=torch.float64), rate=_RATE)
     step = process.transition(torch.zeros(1), t.float().reshape(1))

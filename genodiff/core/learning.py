@@ -6,7 +6,7 @@ equal steps of the returned denoiser's own time, with the second evaluation half
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -62,10 +62,11 @@ def _train(
     checkpoint: Path | None,
     fingerprint: str,
     progress: bool,
+    conditions: tuple[Mapping[str, Tensor], Mapping[str, Tensor]] = ({}, {}),
 ) -> TrainingResult:
     problem = VectorProblem(
         denoiser, rows, held_out, grid=uniform_grid(denoiser.process.horizon, 1), batch=config.batch, seed=seed,
-        repeats=repeats, objective=objective, at_once=at_once,
+        repeats=repeats, objective=objective, at_once=at_once, conditions=conditions,
     )  # fmt: skip
     with frozen(denoiser, but=learned):
         return train(
@@ -126,6 +127,7 @@ def learn_time(
     excess: float = 1.0,
     repeats: int = 8,
     at_once: int | None = None,
+    conditions: tuple[Mapping[str, Tensor], Mapping[str, Tensor]] = ({}, {}),
     checkpoint: Path | None = None,
     fingerprint: str = "",
     progress: bool = False,
@@ -145,6 +147,7 @@ def learn_time(
         excess: weight of L̂ beside H.
         repeats: noise levels at which validation data are seen.
         at_once: most validation vectors in one pass.
+        conditions: what the denoiser is told of training and of validation vectors, one row per vector each.
         checkpoint: file to resume from.
         fingerprint: names the run.
         progress: show a bar.
@@ -159,6 +162,6 @@ def learn_time(
     objective = partial(time_objective, c=c, window=window, excess=excess)
     result = _train(
         timed, clock, objective, rows, held_out, config, seed=seed, repeats=repeats, at_once=at_once,
-        checkpoint=checkpoint, fingerprint=fingerprint, progress=progress,
+        checkpoint=checkpoint, fingerprint=fingerprint, progress=progress, conditions=conditions,
     )  # fmt: skip
     return timed, result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -96,6 +96,7 @@ class VectorProblem:
         repeats: noise levels at which every validation vector is seen.
         objective: loss of (denoiser, x_0, t) with a ``generator``; denoising score matching if not given.
         at_once: most validation vectors in one pass; all if ``None``.
+        conditions: what the denoiser is told of training and of validation vectors, one row per vector each.
     """
 
     def __init__(
@@ -110,9 +111,12 @@ class VectorProblem:
         repeats: int = 8,
         objective: Callable[..., Tensor] = denoising_score_matching,
         at_once: int | None = None,
+        conditions: tuple[Mapping[str, Tensor], Mapping[str, Tensor]] = ({}, {}),
     ) -> None:
         self.denoiser, self.rows, self.grid, self.batch, self.seed = denoiser, rows, grid, batch, seed
         self.held_out = held_out.repeat(repeats, 1)
+        self.condition = conditions[0]
+        self.held_condition = {k: v.repeat(repeats, *([1] * (v.ndim - 1))) for k, v in conditions[1].items()}
         self.objective, self.at_once = objective, at_once or max(1, len(self.held_out))
 
     def loss(self, generator: torch.Generator, workers: Workers) -> Tensor:
@@ -120,9 +124,10 @@ class VectorProblem:
         index = torch.randint(len(self.rows), (self.batch,), generator=generator)
         t = stratified_times(self.grid, self.batch, generator=generator)
         part = workers.part(self.batch)
-        x_0 = self.rows[index[part].to(self.rows.device)]
+        chosen = index[part].to(self.rows.device)
+        x_0, given = self.rows[chosen], {k: v[chosen] for k, v in self.condition.items()}
         noise = generator_on(x_0.device, generator)
-        return self.objective(self.denoiser, x_0, t[part].to(x_0), generator=noise)
+        return self.objective(self.denoiser, x_0, t[part].to(x_0), generator=noise, **given)
 
     def validation(self) -> float:
         """Loss on the held-out vectors with fixed times and noise."""
@@ -130,6 +135,9 @@ class VectorProblem:
         t = stratified_times(self.grid, len(self.held_out), generator=generator).to(self.held_out)
         noise = generator_on(self.held_out.device, generator)
         total = 0.0
-        for x_0, at in zip(self.held_out.split(self.at_once), t.split(self.at_once), strict=True):
-            total += float(self.objective(self.denoiser, x_0, at, generator=noise)) * (len(x_0) / len(self.held_out))
+        for start in range(0, len(t), self.at_once):
+            part = slice(start, start + self.at_once)
+            x_0, given = self.held_out[part], {k: v[part] for k, v in self.held_condition.items()}
+            loss = self.objective(self.denoiser, x_0, t[part], generator=noise, **given)
+            total += float(loss) * (len(x_0) / len(self.held_out))
         return total

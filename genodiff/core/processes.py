@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -111,6 +112,10 @@ class Diffusion(nn.Module):
         """The law of X_t given X_s for s ≤ t, shapes (...)."""
         raise NotImplementedError
 
+    def restrict(self, basis: Basis, coordinates: slice) -> Self:
+        """The same process on a run of coordinates that ``basis`` spans on its own."""
+        raise NotImplementedError
+
     def drift(self, x: Tensor, t: Tensor) -> Tensor:
         """The velocity of the process without its noise, shape of x."""
         raise NotImplementedError
@@ -167,9 +172,9 @@ class LinearDiffusion(Diffusion):
         self.register_buffer("mean", mean.to(basis.dtype))
         self.register_buffer("rates", rates.to(basis.dtype))
 
-    def restrict(self, basis: Basis, coordinates: slice) -> LinearDiffusion:
+    def restrict(self, basis: Basis, coordinates: slice) -> Self:
         """The same process on a run of coordinates that ``basis`` spans on its own."""
-        return LinearDiffusion(
+        return type(self)(
             basis,
             mean=self.mean[coordinates],
             rates=self.rates[coordinates],

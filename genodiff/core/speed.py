@@ -24,12 +24,15 @@ from torch import Tensor
 
 from genodiff.core.denoisers import Denoiser
 from genodiff.core.knots import KnotSchedule
+from genodiff.core.processes import Diffusion
 from genodiff.core.subspaces import SubspaceDiffusion
 
 __all__ = [
     "ErrorCurves",
+    "constant_speed_grid",
     "fit_constant_speed_schedule",
     "measure_error_curves",
+    "mode_errors",
     "schedule_of_weight",
     "weight_of_schedule",
 ]
@@ -141,6 +144,72 @@ def fit_constant_speed_schedule(
 
 
 @torch.no_grad()
+def constant_speed_grid(process: Diffusion, times: Tensor, errors: Tensor, *, steps: int, c: float = 1.0) -> Tensor:
+    """Where to put the steps of a sampler when the process is given: at equal lengths along its own path.
+
+    Divided by its mean coefficient, mode i has noise of variance ρ_i = s_i²/m_i², and the length of the path is
+
+        S = ∫ (Σ_i (d log ρ_i/dt)² mmse_i/(c + ρ_i)/d)^½ dt,
+
+    that of TOAD §3 for d subspaces that share one clock. It depends neither on the unit of time nor on that of errors.
+
+    Args:
+        process: any whose modes are Gaussian given their start.
+        times: rising, > 0, (n,).
+        errors: mmse_i at these times, (n, d), ≥ 0; between them the speed changes linearly.
+        steps: number of intervals.
+        c: variance of the data in the objective.
+
+    Returns:
+        (steps + 1,) float64 times from the last to the first.
+    """
+    if steps < 1:
+        raise ValueError(f"a sampler needs at least 1 step, got {steps}")
+    t = times.to(device=process.mean.device, dtype=torch.float64)
+    rho = (process.variance(t) / process.mean_coefficient(t).square()).double()
+    density = errors.to(rho) / (c + rho)
+    length = (rho.log().diff(dim=0).square() * (density[1:] + density[:-1]) / 2).mean(1).sqrt().cpu()
+    if not (length > 0).all():
+        raise ValueError("errors must leave something to do between all times")
+    gone = torch.cat([length.new_zeros(1), length.cumsum(0)])
+    even = torch.linspace(float(gone[-1]), 0.0, steps + 1, dtype=torch.float64)
+    return torch.from_numpy(np.interp(even.numpy(), gone.numpy(), t.cpu().numpy()))
+
+
+@torch.no_grad()
+def mode_errors(
+    denoiser: Denoiser,
+    x_0: Tensor,
+    times: Tensor,
+    *,
+    generator: torch.Generator | None = None,
+    batch: int = 256,
+    **condition: Tensor,
+) -> Tensor:
+    """Mean squared error that a denoiser leaves in every mode, (m, d) float64.
+
+    Args:
+        denoiser: posterior mean.
+        x_0: data, (n, d); all of it is seen at every time.
+        times: in (0, T], (m,).
+        generator: source of the noise.
+        batch: vectors at once.
+        condition: one row per vector each, passed on to the denoiser.
+    """
+    process = denoiser.process
+    total = torch.zeros(len(times), process.dim, dtype=torch.float64)
+    for k, t in enumerate(times.to(x_0)):
+        forward = process.transition(torch.zeros_like(t), t)
+        for at in range(0, len(x_0), batch):
+            part = slice(at, at + batch)
+            x_t, _ = forward.sample(x_0[part], generator=generator)
+            given = {name: values[part] for name, values in condition.items()}
+            left = process.basis.analysis(denoiser(x_t, t, **given) - x_0[part])
+            total[k] += left.square().sum(0).to(total)
+    return total / len(x_0)
+
+
+@torch.no_grad()
 def measure_error_curves(
     denoiser: Denoiser,
     x_0: Tensor,
@@ -148,6 +217,7 @@ def measure_error_curves(
     *,
     generator: torch.Generator | None = None,
     batch: int = 256,
+    **condition: Tensor,
 ) -> ErrorCurves:
     """The error a denoiser leaves in each subspace along its own schedule.
 
@@ -157,6 +227,7 @@ def measure_error_curves(
         times: rising, in (0, T], (m,).
         generator: source of the noise.
         batch: vectors at once.
+        condition: one row per vector each, passed on to the denoiser.
     """
     process = denoiser.process
     if not isinstance(process, SubspaceDiffusion):
@@ -164,10 +235,12 @@ def measure_error_curves(
     errors = []
     for t in times:
         total = torch.zeros(len(process.members), dtype=torch.float64)
-        for part in x_0.split(batch):
+        for at in range(0, len(x_0), batch):
+            part = x_0[at : at + batch]
+            given = {name: values[at : at + batch] for name, values in condition.items()}
             noise = torch.randn(part.shape, generator=generator, dtype=part.dtype, device=part.device)
             x_t = part + process.basis.synthesis(process.deviation(t) * noise)
-            left = process.basis.analysis(denoiser(x_t, t) - part)
+            left = process.basis.analysis(denoiser(x_t, t, **given) - part)
             total += process.averaged(left.square()).sum(0).to(total)
         errors.append(total / len(x_0))
     levels = process.schedule.levels(times).cpu()

@@ -30,12 +30,13 @@ class SubspaceDiffusion(Diffusion):
         basis: the modes.
         subspace: number 0 … J − 1 of the subspace of every mode, (d,).
         schedule: g_j(t).
+        mean: the point from which modal coordinates are measured, (d,); 0 if ``None``. The noise does not depend on it.
     """
 
     mean: Tensor
     members: Tensor
 
-    def __init__(self, basis: Basis, subspace: Tensor, schedule: NoiseSchedule) -> None:
+    def __init__(self, basis: Basis, subspace: Tensor, schedule: NoiseSchedule, *, mean: Tensor | None = None) -> None:
         super().__init__()
         if subspace.shape != (basis.dim,) or subspace.is_floating_point():
             raise ValueError(f"subspace must be {basis.dim} whole numbers, got {subspace.dtype} {subspace.shape}")
@@ -45,7 +46,8 @@ class SubspaceDiffusion(Diffusion):
         self.basis, self.schedule, self.horizon = basis, schedule, schedule.horizon
         members = torch.nn.functional.one_hot(subspace, schedule.subspaces).T
         self.register_buffer("members", members.to(basis.dtype))  # (J, d)
-        self.register_buffer("mean", torch.zeros(basis.dim, dtype=basis.dtype, device=basis.device))
+        centre = torch.zeros(basis.dim, dtype=basis.dtype, device=basis.device)
+        self.register_buffer("mean", centre if mean is None else mean.to(centre))
 
     def spread(self, values: Tensor) -> Tensor:
         """Values (..., J) of the subspaces given to their modes, (..., d)."""
@@ -110,10 +112,10 @@ class SubspaceDiffusion(Diffusion):
         return Transition(self.basis, self.mean, torch.ones_like(variance), variance)
 
     def start(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
-        """Draws from N(0, M_T), where sampling begins, (n, d)."""
+        """Draws from N(mean, M_T), where sampling begins, (n, d)."""
         dtype, device = self.mean.dtype, self.mean.device
         noise = torch.randn(n, self.dim, generator=generator, dtype=dtype, device=device)
-        return self.basis.synthesis(self.deviation(torch.tensor(self.horizon, device=device)) * noise)
+        return self.mean + self.basis.synthesis(self.deviation(torch.tensor(self.horizon, device=device)) * noise)
 
     def preserving(self, x: Tensor, t: Tensor, *, c: float = 1.0) -> Tensor:
         """The variance preserving view (cI + M_t)^{−1/2} x (eq. 8), c = the variance of the data."""
@@ -130,6 +132,13 @@ class SubspaceDiffusion(Diffusion):
         """
         total, rate = c + self.schedule.levels(t), self.schedule.rates(t)
         return -0.5 * (self.act(total.rsqrt() * rate, score) + self.act(total.pow(-1.5) * rate, x))
+
+    def restrict(self, basis: Basis, coordinates: slice) -> Self:
+        """The same noise on a run of coordinates that ``basis`` spans on its own; it need not reach every subspace."""
+        twin = copy.copy(self)
+        twin._modules = {**self._modules, "basis": basis}
+        twin._buffers = {"mean": self.mean[coordinates], "members": self.members[:, coordinates]}
+        return twin
 
     def with_schedule(self, schedule: NoiseSchedule) -> Self:
         """The same subspaces with another schedule."""

@@ -8,10 +8,13 @@ from typing import Any, Literal
 from genodiff.core.training import TrainingConfig
 from genodiff.genotypes.network import NetworkConfig
 
-__all__ = ["PRESETS", "ModelConfig", "Preset", "SamplerName", "preset"]
+__all__ = ["PRESETS", "ModelConfig", "Preset", "SamplerName", "ScheduleName", "preset"]
 
 Preset = Literal["fast", "balanced", "best"]
-SamplerName = Literal["ancestral", "ancestral-mean", "euler-maruyama", "euler-ode", "heun-ode"]
+ScheduleName = Literal["geometric", "constant-speed", "learned-time"]
+SamplerName = Literal[
+    "ancestral", "ancestral-mean", "euler-maruyama", "euler-ode", "heun-ode", "euler-flow", "heun-flow"
+]
 
 
 @dataclass(frozen=True)
@@ -34,9 +37,15 @@ class ModelConfig:
         rare: minor-allele frequency below which a site is not diffused but drawn given the backgrounds of the common
             sites, :mod:`genodiff.genotypes.rare`; 0 diffuses all. Models of dosages always do.
         lowest_noise: noise-to-signal ratio ρ (allele units squared) at which alleles are read off.
+        subspaces: number of groups of modes, by their variance, whose noise has a schedule of its own (TOAD); 0 is the
+            drift of GOU.
+        schedule: what the steps of the sampler are equal in: the logarithm of the noise (``"geometric"``), the length
+            of the path with error curves measured before training (``"constant-speed"``; in subspaces each has its own
+            speed), or, in subspaces, a clock learned on top of that; :mod:`genodiff.genotypes.schedules`.
         drowned: the start time is that at which the largest variance-to-noise ratio of a mode has fallen to this.
         sampling_steps: steps from the start time to ``lowest_noise``.
         sampler: rule of a step, see :mod:`genodiff.core.samplers`; all but ``"ancestral"`` are there for comparison.
+            ``"euler-maruyama"`` needs the drift of GOU, ``"euler-flow"`` and ``"heun-flow"`` noise in subspaces.
         start_noise: noise-to-signal ratio ρ of a mode without variance at which the sampler starts, if that is earlier
             than the start time of ``drowned``: anchors stand in for what is not drowned by then.
         validation: share of the training people kept aside to stop training by, at least 10 and at most 100 people.
@@ -61,6 +70,8 @@ class ModelConfig:
     backgrounds: int = 384
     rare: float = 0.01
     lowest_noise: float = 0.03
+    subspaces: int = 0
+    schedule: ScheduleName = "geometric"
     drowned: float = 0.25
     sampling_steps: int = 16
     sampler: SamplerName = "ancestral"
@@ -72,6 +83,12 @@ class ModelConfig:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+
+    def __post_init__(self) -> None:
+        if self.subspaces < 0:
+            raise ValueError(f"the number of subspaces must be 0 or more, got {self.subspaces}")
+        if self.schedule == "learned-time" and self.subspaces == 0:
+            raise ValueError("a learned time needs noise in subspaces: choose subspaces of 1 or more")
 
     def with_steps(self, steps: int | None) -> ModelConfig:
         """The same choices with so many training steps, whatever passes they make; itself if ``None``."""

@@ -119,7 +119,8 @@ class AlleleDenoiser(Denoiser):
     ) -> tuple[Tensor, Tensor | float]:
         """Log odds, and their shift by the paths drawn, if any are to be."""
         ploidy = self.ploidy
-        with torch.no_grad(), full_precision(x_t):
+        # Only a schedule or a clock that is being learned asks for gradients by x_t.
+        with torch.set_grad_enabled(x_t.requires_grad and torch.is_grad_enabled()), full_precision(x_t):
             p = self.base.posterior(x_t, t, component=component)
             h = p.innovation + p.precision * p.mean
             # 1/V − P > 0 in exact arithmetic: the prior and the other sites always add something.

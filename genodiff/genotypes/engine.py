@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,15 +15,18 @@ from torch import Tensor, nn
 
 from genodiff.core.bases import BlockPCA
 from genodiff.core.denoisers import Denoiser, GaussianMixture, GaussianMixtureDenoiser, terminal
+from genodiff.core.knots import KnotSchedule
 from genodiff.core.losses import allele_cross_entropy, stratified_times
-from genodiff.core.processes import LinearDiffusion, gou_rates
-from genodiff.core.samplers import Ancestral, EulerMaruyama, EulerODE, HeunODE, Sampler
-from genodiff.core.schedules import log_noise_grid
+from genodiff.core.processes import Diffusion, LinearDiffusion, gou_rates
+from genodiff.core.samplers import Ancestral, EulerFlow, EulerMaruyama, EulerODE, HeunFlow, HeunODE, Sampler
+from genodiff.core.schedules import log_noise_grid, uniform_grid
+from genodiff.core.subspaces import SubspaceDiffusion
 from genodiff.core.training import Workers, generator_on, step_generator
 from genodiff.genotypes.backgrounds import Backgrounds, Membership
 from genodiff.genotypes.config import ModelConfig, SamplerName
 from genodiff.genotypes.denoiser import FEATURES, AlleleDenoiser, log_odds
 from genodiff.genotypes.network import ChromosomeNetwork
+from genodiff.genotypes.schedules import leading_subspaces, log_linear
 
 __all__ = ["SAMPLERS", "AlleleProblem", "Engine", "autocast", "horizon_for"]
 
@@ -31,6 +35,9 @@ _FAST_RATE = -0.5
 
 _NEXT_TO_NOTHING = 1e-6
 """Variance of a base that knows no more than frequencies: other sites say nothing about a site."""
+
+_LAST_SHARE = 1e-6
+"""Where the sampler stops on a schedule of its own, as a share of its time: at 0 itself no noise is left."""
 
 _EVEN_BELOW, _EVENNESS = 8.0, 0.75
 
@@ -43,6 +50,8 @@ SAMPLERS: dict[SamplerName, Callable[[Denoiser], Sampler]] = {
     "euler-maruyama": EulerMaruyama,
     "euler-ode": EulerODE,
     "heun-ode": HeunODE,
+    "euler-flow": EulerFlow,
+    "heun-flow": partial(HeunFlow, second=0.5),
 }
 """Rules of a step by name."""
 
@@ -89,6 +98,7 @@ class Engine(nn.Module):
 
     total: Tensor
     starts: Tensor
+    pace: Tensor | None
 
     def __init__(
         self,
@@ -109,13 +119,8 @@ class Engine(nn.Module):
         self.config, self.ploidy, self.conditions, self.basis = config, ploidy, conditions, basis
         self.register_buffer("total", total.float())
         self.register_buffer("starts", starts.float().clone())
-        rates = gou_rates(self.total, a=config.a, b=-_FAST_RATE)
-        self.process = LinearDiffusion(
-            basis,
-            mean=frequency.float(),
-            rates=rates,
-            horizon=horizon_for(within.float(), rates, drowned=config.drowned),
-        )
+        self.register_buffer("pace", None)
+        self.process = self._process(basis, frequency.float(), within.float())
         self.prior = GaussianMixture(self.process, weights=weights, means=points, variance=within.float())
         self.network = ChromosomeNetwork(
             self.process.dim,
@@ -127,6 +132,35 @@ class Engine(nn.Module):
         )
         self.backgrounds = nn.ModuleList(backgrounds)
         self.denoiser = self._denoiser(self._base_law(), first_site=0)
+
+    def _process(self, basis: BlockPCA, frequency: Tensor, within: Tensor) -> Diffusion:
+        """The drift of GOU, or noise in subspaces that grows alike in all of them until a schedule is set."""
+        config = self.config
+        rates = gou_rates(self.total, a=config.a, b=-_FAST_RATE)
+        horizon = horizon_for(within, rates, drowned=config.drowned)
+        drift = LinearDiffusion(basis, mean=frequency, rates=rates, horizon=horizon)
+        if not config.subspaces:
+            return drift
+        # Both begin under the same noise of the fastest modes: with less, too much of a haplotype is left to anchors.
+        highest = float(drift.noise_ratio(torch.tensor(horizon, dtype=torch.float64), rate=_FAST_RATE))
+        subspace = leading_subspaces(within, config.subspaces)
+        schedule = log_linear(int(subspace.max()) + 1, lowest=config.lowest_noise, highest=highest)
+        return SubspaceDiffusion(basis, subspace, schedule.requires_grad_(False), mean=frequency)
+
+    def separate(self) -> Engine:
+        """A twin whose schedule and grid can be set without touching this one; all that was learned is shared."""
+        twin = copy.copy(self)
+        twin._buffers, twin._modules = dict(self._buffers), dict(self._modules)
+        if isinstance(self.process, SubspaceDiffusion):
+            twin.process = self.process.with_schedule(self.process.schedule)
+            twin.prior, twin.denoiser = self.prior.on(twin.process), self.denoiser.on(twin.process)
+        return twin
+
+    def set_schedule(self, schedule: KnotSchedule) -> None:
+        """Puts a schedule in the place of that of the subspaces; no gradient reaches it."""
+        if not isinstance(self.process, SubspaceDiffusion):
+            raise ValueError(f"only noise in subspaces has a schedule of its own, not {type(self.process).__name__}")
+        self.process.schedule = schedule.requires_grad_(False).to(self.device)
 
     def _base_law(self) -> GaussianMixture:
         """The law of states that the base of the denoiser is exact for; rows keep the index of their anchor."""
@@ -152,14 +186,33 @@ class Engine(nn.Module):
         return self.process.mean.device
 
     def grid(self, steps: int | None = None) -> Tensor:
-        """Times of the sampler, (steps + 1,), float64: the noise ratio of the fastest modes falls geometrically."""
+        """Times of the sampler, (steps + 1,), float64: equal steps of what the schedule of the configuration says.
+
+        By default the noise ratio (of the fastest modes; of subspaces their geometric mean) falls geometrically.
+        """
         process, start = self.process, torch.tensor(self.start_time, dtype=torch.float64)
+        steps = steps or self.config.sampling_steps
+        least = _LAST_SHARE * process.horizon if self.config.subspaces else 0.0
+        if self.config.schedule != "geometric":
+            if self.config.subspaces:
+                return uniform_grid(float(start), steps, last=least)
+            if self.pace is not None:
+                return self._paced(float(start), steps)
         times = log_noise_grid(
             lambda rho: process.time_of_noise(rho, rate=_FAST_RATE),
             lowest=self.config.lowest_noise,
             highest=float(process.noise_ratio(start, rate=_FAST_RATE)),
-            steps=steps or self.config.sampling_steps,
+            steps=steps,
         )
+        times[0] = start
+        return times.clamp_min(least)
+
+    def _paced(self, start: float, steps: int) -> Tensor:
+        """Times at equal lengths along the path of a process that is given."""
+        assert self.pace is not None
+        pace = self.pace.cpu().numpy()
+        first = float(np.interp(start, pace, np.arange(len(pace))))
+        times = torch.from_numpy(np.interp(np.linspace(first, 0.0, steps + 1), np.arange(len(pace)), pace))
         times[0] = start
         return times
 
@@ -184,7 +237,7 @@ class Engine(nn.Module):
             time=self.start_time,
         )
 
-    def run_of(self, first: int, last: int) -> tuple[LinearDiffusion, AlleleDenoiser, slice]:
+    def run_of(self, first: int, last: int) -> tuple[Diffusion, AlleleDenoiser, slice]:
         """Process and denoiser of the LD blocks first … last − 1 alone, and the sites they cover."""
         bounds = self.basis.bounds
         sites = slice(int(bounds[first]), int(bounds[last]))

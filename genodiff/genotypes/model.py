@@ -30,6 +30,7 @@ from genodiff.genotypes.config import ModelConfig, preset
 from genodiff.genotypes.drafts import Drafts, digest_of
 from genodiff.genotypes.engine import AlleleProblem, Engine, Rows
 from genodiff.genotypes.rare import Rare, fit_rare, is_rare
+from genodiff.genotypes.schedules import fit_schedule, learn_clock
 from genodiff.genotypes.ties import Ties, find_ties
 from genodiff.genotypes.units import Units, haplotypes_from, units_of
 
@@ -357,6 +358,10 @@ class GenotypeModel:
                     device=self.engine.device,
                 )
             )  # fmt: skip
+        fresh = sides[1]
+        known = fresh.states >= 0
+        x_0 = torch.where(known, fresh.states.float(), self.engine.prior.means[fresh.component])
+        fit_schedule(self.engine, x_0, fresh.component, seed=seed)
         learned = replace(sides[0], members=tuple(m.to(self.engine.device) for m in members))
         return AlleleProblem(self.engine, learned, sides[1], seed=seed)
 
@@ -512,19 +517,38 @@ class GenotypeModel:
         """This fitted model with other choices for drawing people; nothing is learned anew, weights are shared.
 
         Args:
-            choices: ``anchor_covariance``, ``sampler``, ``sampling_steps`` or ``start_noise`` of :class:`ModelConfig`.
+            choices: ``anchor_covariance``, ``sampler``, ``sampling_steps``, ``start_noise`` or ``schedule`` of
+                :class:`ModelConfig`. Where a schedule has to be fitted (constant speed with the drift of GOU, a learned
+                time on subspaces of constant speed), it is on draws of the model itself.
 
         Raises:
             ValueError: a choice that training depends on.
         """
-        later = {"anchor_covariance", "sampler", "sampling_steps", "start_noise"}
+        later = {"anchor_covariance", "sampler", "sampling_steps", "start_noise", "schedule"}
         if not set(choices) <= later:
             raise ValueError(f"{sorted(set(choices) - later)} cannot be changed after fitting: {sorted(later)} can")
         other = copy.copy(self)
         other.config = replace(self.config, **choices)
-        other._engine = copy.copy(self.engine)
+        other._engine = self.engine.separate()
         other._engine.config = other.config
+        if other.config.schedule != self.config.schedule:
+            self._reschedule(other.engine)
         return other
+
+    def _reschedule(self, engine: Engine, *, people: int = 64, seed: int = 1) -> None:
+        """Fits what the schedule of a twin of the engine needs, on new people."""
+        old, new = self.config.schedule, engine.config.schedule
+        if new == "geometric" or (new == "constant-speed" and engine.pace is not None):
+            return
+        if self.config.subspaces and (old, new) != ("constant-speed", "learned-time"):
+            raise ValueError(f"noise in subspaces fitted with schedule {old!r} cannot be sampled with {new!r}")
+        drawn = self.meta.population.draw(people, rng=np.random.default_rng(seed))
+        component = torch.from_numpy(drawn[:, 1:].reshape(-1)).to(engine.device)
+        label = torch.from_numpy(np.repeat(drawn[:, 0], self.meta.per_person)).to(engine.device)
+        conditions = (component, label)[: len(engine.conditions)]
+        generator = torch.Generator(engine.device).manual_seed(seed)
+        states = self.engine.sample(component, conditions, generator=generator).float()
+        (learn_clock if new == "learned-time" else fit_schedule)(engine, states, component, seed=seed)
 
     def describe(self) -> dict[str, Any]:
         """What the model is, in plain values: for ``genodiff inspect`` and reports."""

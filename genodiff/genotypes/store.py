@@ -20,6 +20,7 @@ import torch
 
 from data_prep.errors import InputError, OutputError
 from genodiff.core.bases import BlockPCA
+from genodiff.core.subspaces import SubspaceDiffusion
 from genodiff.core.training import TrainingResult
 from genodiff.files import current_umask, sha256
 from genodiff.genotypes.anchors import Population
@@ -36,6 +37,7 @@ __all__ = ["FORMAT_VERSION", "load_model", "save_model"]
 
 FORMAT = "genodiff-model"
 FORMAT_VERSION = 5
+_SCHEDULE = "process.schedule."
 _DIGEST_KEY = "header_sha256"
 
 
@@ -199,6 +201,11 @@ def _rebuild(path: Path, header: dict[str, Any]) -> GenotypeModel:
         ploidy=header["ploidy"],
         config=config,
     )
+    if "pace" in tensors:
+        engine.pace = tensors["pace"]
+    if isinstance(engine.process, SubspaceDiffusion):
+        kept = {k.removeprefix(_SCHEDULE): v for k, v in tensors.items() if k.startswith(_SCHEDULE)}
+        engine.process.schedule.load_state_dict(kept)
     network = {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
     engine.network.load_state_dict(network)
     model = GenotypeModel(config)

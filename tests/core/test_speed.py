@@ -11,21 +11,24 @@ import torch
 from scipy.integrate import quad
 from torch import Tensor
 
+from genodiff.core.denoisers import GaussianMixtureDenoiser
 from genodiff.core.knots import KnotSchedule, TransformedSchedule, karras_schedule
 from genodiff.core.learning import frozen, learn_schedule, learn_time
 from genodiff.core.samplers import HeunFlow
 from genodiff.core.schedules import uniform_grid
 from genodiff.core.speed import (
     ErrorCurves,
+    constant_speed_grid,
     fit_constant_speed_schedule,
     measure_error_curves,
+    mode_errors,
     schedule_of_weight,
     weight_of_schedule,
 )
 from genodiff.core.subspaces import SubspaceDiffusion
 from genodiff.core.training import TrainingConfig
 from genodiff.core.trajectory import discretisation_error
-from tests.core.helpers import DOUBLE, generator, normal
+from tests.core.helpers import DOUBLE, generator, mixture, normal, small_gou
 from tests.core.toad import HIGHEST, LOWEST, exact, knots, split_process, uniform_times
 
 RANGE = {"lowest": 1e-9, "highest": 6400.0}
@@ -236,3 +239,42 @@ def test_frozen_parameters_come_back() -> None:
     timed = exact(process).on(process.with_schedule(TransformedSchedule(knots(), knots(1))))
     with pytest.raises(ValueError, match="no clock transforms"):
         learn_time(timed, normal(3, 2), normal(3, 2), TrainingConfig(steps=1), seed=1)
+
+
+def test_mode_errors_of_an_exact_denoiser_are_its_posterior_variances() -> None:
+    process = small_gou()
+    denoiser = GaussianMixtureDenoiser(mixture(process))
+    x_0, component = denoiser.prior.sample(20_000, generator=generator(1))
+    times = torch.tensor([0.1, 1.0], dtype=DOUBLE)
+    found = mode_errors(denoiser, x_0, times, generator=generator(2), batch=3000, component=component)
+    torch.testing.assert_close(found, denoiser.prior.posterior_variance(times), rtol=0.05, atol=0)
+
+
+def test_constant_speed_in_a_given_process_is_that_of_the_best_schedule() -> None:
+    """For one subspace of noise alone the grid visits the levels of equal steps along the closed-form arc."""
+    process, variance = split_process(schedule=karras_schedule(2, horizon=2.0, lowest=LOWEST, highest=HIGHEST)), 0.3
+    times = torch.linspace(1e-6, 2.0, 4001, dtype=DOUBLE)
+    g = process.variance(times).detach()
+    grid = constant_speed_grid(process, times, variance * g / (variance + g), steps=8, c=variance)
+    levels = process.schedule.levels(grid)[:, 0].detach()
+    arcs = [arc(variance, lowest=LOWEST, highest=float(u)) for u in levels]
+    even = np.linspace(arc(variance, lowest=LOWEST, highest=HIGHEST), 0, 9)
+    np.testing.assert_allclose(arcs, even, atol=2e-3)
+
+
+def test_the_grid_depends_on_neither_the_clock_nor_the_unit_of_errors() -> None:
+    process = small_gou()
+    prior = mixture(process, components=1)
+    coarse, fine = (torch.logspace(-2, math.log10(2.0), n, dtype=DOUBLE) for n in (400, 700))
+    first = constant_speed_grid(process, coarse, prior.posterior_variance(coarse), steps=6)
+    second = constant_speed_grid(process, fine, 7 * prior.posterior_variance(fine), steps=6)
+    torch.testing.assert_close(first, second, rtol=1e-3, atol=1e-4)
+    assert float(first[0]) == pytest.approx(2.0)
+
+
+def test_a_grid_needs_steps_and_something_to_do() -> None:
+    process, times = small_gou(), torch.tensor([0.1, 0.2, 0.3])
+    with pytest.raises(ValueError, match="at least 1 step"):
+        constant_speed_grid(process, times, torch.ones(3, 3), steps=0)
+    with pytest.raises(ValueError, match="something to do"):
+        constant_speed_grid(process, times, torch.zeros(3, 3), steps=2)

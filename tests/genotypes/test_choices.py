@@ -91,7 +91,7 @@ def test_the_base_is_what_carries_the_covariance(table: VariantTable) -> None:
     assert without < 0.4 * real
 
 
-@pytest.mark.parametrize("sampler", get_args(SamplerName))
+@pytest.mark.parametrize("sampler", [name for name in get_args(SamplerName) if not name.endswith("-flow")])
 def test_every_sampler_keeps_frequencies(model: GenotypeModel, table: VariantTable, sampler: str) -> None:
     drawn = model.with_sampling(sampler=sampler, sampling_steps=20).sample(100, seed=1)
     error = np.abs(drawn.allele_frequency() - table.allele_frequency()).mean()
