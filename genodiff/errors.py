@@ -26,6 +26,8 @@ def as_user_error(error: BaseException) -> str | None:
 
     from genodiff.core.training import TrainingError
 
+    if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+        return f"--compile: the network cannot be compiled here ({str(error).splitlines()[0]}): leave it out"
     if isinstance(error, TrainingError):
         return str(error)
     # A full disk while a checkpoint is written is no OSError.

@@ -211,17 +211,37 @@ def _remove_empty(folders: list[Path]) -> None:
 def drafted(output: Path) -> Iterator[Path]:
     """A hidden folder beside a file, for what is drawn before it can be written.
 
-    It goes when the block ends, well or badly; a run that is killed or interrupted leaves it to go on from.
+    It goes when the block ends, well or badly; a run that is killed or interrupted leaves it to go on from. It is
+    locked against other runs for as long as this one lives.
+
+    Raises:
+        OutputError: it cannot be made, or another run is writing there.
     """
-    folder = output.resolve().with_name(f".{stem(output)}.drafts")
-    made = _make_folder(folder)[1:]
+    folder = output.absolute().with_name(f".{stem(output)}.drafts")
+    try:
+        made = _make_folder(folder)[1:]
+        handle = _lock(folder / _LOCK)
+    except (BlockingIOError, FileNotFoundError) as error:
+        raise OutputError(
+            f"{output}: another run is writing there: wait for it to end, or choose another -o"
+        ) from error
+    except OSError as error:
+        raise OutputError(f"{output}: cannot write there ({error.strerror}): choose another -o") from error
+    kept = False
     try:
         yield folder
     except Exception:
-        shutil.rmtree(folder, ignore_errors=True)
-        _remove_empty(made)
         raise
-    shutil.rmtree(folder, ignore_errors=True)
+    except BaseException:
+        kept = any(folder.glob("*.npy"))
+        raise
+    finally:
+        if not kept:
+            shutil.rmtree(folder, ignore_errors=True)
+            if not output.exists():
+                _remove_empty(made)
+        if handle is not None:
+            os.close(handle)
 
 
 def drop_damaged(checkpoint: Path) -> None:

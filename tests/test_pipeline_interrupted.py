@@ -18,6 +18,7 @@ from safetensors import safe_open
 
 from genodiff.genotypes import config
 from genodiff.genotypes.engine import AlleleProblem, Engine
+from genodiff.staging import drafted
 from tests.commands import TINY, TRAINING, People, assert_refusal, run, shell, succeed, tree
 
 HIDDEN = ".model.partial"
@@ -171,12 +172,15 @@ def test_a_full_disk_after_training_costs_no_training(
     command = ("synthesize", people, "-o", tmp_path / "out", "-n", "20", *TRAINING)
     with monkeypatch.context() as patch:
         patch.setattr(data_prep.vcf_write._Bgzf, "write", full)
+        draws = count_draws(patch)
         result = run(*command)
+    assert draws
     assert_refusal(result.exit_code, result.stderr, "synthetic.vcf.gz", "No space left on device", "free space")
     assert not (tmp_path / "out").exists()
-    calls = patch_loss(monkeypatch, lambda _, loss: loss)
+    calls, draws = patch_loss(monkeypatch, lambda _, loss: loss), count_draws(monkeypatch)
     succeed(*command)
     assert not calls
+    assert not draws
     assert {name for name in tree(tmp_path) if "/" not in name} == {"people.vcf", "out"}
     assert not (tmp_path / "out" / "drafts").exists()
 
@@ -202,29 +206,62 @@ main()
 """
 
 
-@pytest.mark.parametrize("again", ["alike", "of another seed"])
-def test_killed_drawing_goes_on_to_the_same_people(
-    fitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: str
-) -> None:
-    seed = "3" if again == "alike" else "4"
-    command = ("sample", fitted, "-n", "24", "--threads", "1", "-o")
-    monkeypatch.setattr("genodiff.genotypes.model._SAMPLE_ROWS", 16)
-    succeed(*command, tmp_path / "whole.vcf", "--seed", seed)
-    killed = shell(*command, tmp_path / "s.vcf", "--seed", "3", code=SAMPLE_KILLED)
-    assert killed.returncode == -signal.SIGKILL
-    left = {name for name in tree(tmp_path) if name.startswith(".s.drafts/")}
-    assert len(left) == 2
+def count_draws(patch: pytest.MonkeyPatch) -> list[int]:
+    """A list that grows with every batch of people that is drawn."""
     calls, true_sample = [], Engine.sample
 
     def counted(self: Engine, *arguments: Any, **given: Any) -> torch.Tensor:
         calls.append(1)
         return true_sample(self, *arguments, **given)
 
-    monkeypatch.setattr(Engine, "sample", counted)
-    succeed(*command, tmp_path / "s.vcf", "--seed", seed)
-    assert len(calls) == (1 if again == "alike" else 3)
+    patch.setattr(Engine, "sample", counted)
+    return calls
+
+
+@pytest.mark.parametrize("again", ["alike", "damaged", "of another seed", "of other people", "of another model"])
+def test_killed_drawing_goes_on_to_the_same_people(
+    fitted: Path, people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: None, again: str
+) -> None:
+    monkeypatch.setattr("genodiff.genotypes.model._SAMPLE_ROWS", 16)
+    killed = shell(
+        "sample", fitted, "-n", "24", "--seed", "3", "--threads", "1", "-o", tmp_path / "s.vcf", code=SAMPLE_KILLED
+    )
+    assert killed.returncode == -signal.SIGKILL
+    left = sorted(name for name in tree(tmp_path) if name.startswith(".s.drafts/") and name.endswith(".npy"))
+    assert len(left) == 2
+    model, n, seed, drawn = fitted, "24", "3", 3
+    if again == "alike":
+        drawn = 1
+    elif again == "damaged":
+        (tmp_path / left[0]).write_bytes(b"")
+        (tmp_path / left[1]).write_bytes((tmp_path / left[1]).read_bytes()[:150])
+    elif again == "of another seed":
+        seed = "4"
+    elif again == "of other people":
+        n, drawn = "16", 2
+    else:
+        succeed("fit", people, "-o", tmp_path / "other", *TRAINING, "--steps", "3")
+        model = tmp_path / "other"
+    command = ("sample", model, "-n", n, "--seed", seed, "--threads", "1", "-o")
+    succeed(*command, tmp_path / "whole.vcf")
+    calls = count_draws(monkeypatch)
+    succeed(*command, tmp_path / "s.vcf")
+    assert len(calls) == drawn
     assert (tmp_path / "s.vcf").read_text() == (tmp_path / "whole.vcf").read_text()
     assert not any("drafts" in name for name in tree(tmp_path))
+
+
+def test_two_runs_do_not_draw_into_one_file(fitted: Path, tmp_path: Path) -> None:
+    with drafted(tmp_path / "s.vcf.gz"):
+        result = run("sample", fitted, "-n", "4", "-o", tmp_path / "s.vcf")
+    assert_refusal(result.exit_code, result.stderr, "s.vcf", "another run")
+    assert not tree(tmp_path)
+
+
+def test_interrupted_before_anybody_was_drawn_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), drafted(tmp_path / "new" / "s.vcf"):
+        raise KeyboardInterrupt
+    assert not tree(tmp_path)
 
 
 def limit(size: int) -> Callable[[], None]:

@@ -63,9 +63,9 @@ class Commands(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except KeyboardInterrupt:
-            resumes = ctx.invoked_subcommand in ("fit", "synthesize")
+            resumes = ctx.invoked_subcommand in ("fit", "sample", "synthesize")
             _fail(
-                "interrupted" + "; the same command goes on from its last checkpoint, if it had come to one" * resumes,
+                "interrupted" + "; the same command goes on from what was kept, if it had come that far" * resumes,
                 status=130,
             )
         except Exception as error:

@@ -13,7 +13,9 @@ a copy. So a row that is being learned is first taken out of its own backgrounds
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -122,6 +124,15 @@ class Backgrounds(nn.Module):
         self.register_buffer("pseudo", pseudo)
         self._chained: Chain | None = None
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """What moves or converts the tensors; the chain is made anew from them."""
+        self._chained = None
+        return super()._apply(fn, recurse)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the chain, whose sparse matrices can be neither copied nor pickled."""
+        return {**self.__dict__, "_chained": None}
+
     @property
     def count(self) -> int:
         """Number of backgrounds M."""
@@ -130,7 +141,7 @@ class Backgrounds(nn.Module):
     @property
     def chain(self) -> Chain:
         """The chain of backgrounds along the chromosome."""
-        if self._chained is None or self._chained.sizes.device != self.sizes.device:
+        if self._chained is None:
             self._chained = Chain(self.sizes, self.paths)
         return self._chained
 
@@ -143,21 +154,26 @@ class Backgrounds(nn.Module):
         out.view(-1)[((t - first) * m + pair % m) * kinds + pair // m] += rows.to(out.dtype)
         return out.div_(self.sizes[first:last].unsqueeze(2) + self.pseudo)
 
-    def _weigh(self, weight: Tensor, run: slice, anchor: Tensor | None, own: Tensor | None) -> Walkers | None:
-        """Weighs likelihoods by what rows of an anchor do, z of :mod:`genodiff.genotypes.chains`, in place.
+    def _weighed(
+        self, evidence: Tensor, run: slice, anchor: Tensor | None, own: Tensor | None
+    ) -> tuple[Tensor, Walkers | None]:
+        """Likelihoods weighed by what rows of an anchor do, z of :mod:`genodiff.genotypes.chains`.
 
         Args:
-            weight: likelihood of what is seen, (tiles, M, B).
+            evidence: log-likelihood of what is seen, (tiles, M, B), used up.
             run: the tiles.
             anchor: anchor of each row, (B,), if known.
             own: background of each row in every tile, (tiles, B), if it is to be left out.
 
         Returns:
-            the rows to leave out.
+            z, (tiles, M, B), and the rows to leave out.
         """
+        # A background that nobody is on must not be the measure of the others.
+        evidence.masked_fill_((self.sizes[run] == 0).unsqueeze(2), -torch.inf)
+        weight = evidence.sub_(evidence.amax(1, keepdim=True)).exp_()
         left = None if own is None else Walkers(own, self.chain.less(run, own))
         if anchor is None:
-            return left
+            return weight, left
         for at in range(0, len(weight), _BLOCK):
             first, last = run.start + at, min(run.stop, run.start + at + _BLOCK)
             # One tile more, into which the last one leads.
@@ -174,7 +190,7 @@ class Backgrounds(nn.Module):
             gain.scatter_(1, some.own.unsqueeze(1), alone.unsqueeze(1))
             gain /= self.chain.expected(tiles, gain, some)
             weight[inside] *= gain[: last - first]
-        return left
+        return weight, left
 
     def _alone(self, tiles: slice, affinity: Tensor, own: Tensor) -> Tensor:
         """P(anchor | background) of backgrounds that one row of this anchor has left, (tiles, B)."""
@@ -241,8 +257,7 @@ class Backgrounds(nn.Module):
         """
         run = self._run(0, linear.shape[-1])
         odds, slope, curve = self._likelihood(linear, precision, run)
-        z = _relative(self._evidence(slope, curve, self.means))
-        self._weigh(z, run.tiles, anchor, None)
+        z, _ = self._weighed(self._evidence(slope, curve, self.means), run.tiles, anchor, None)
         v = self.chain.forward(run.tiles, z)
         u = torch.rand(len(v), v.shape[2], generator=generator, device=linear.device)
         path = self.chain.draw(run.tiles, v, u)
@@ -305,8 +320,7 @@ class Backgrounds(nn.Module):
 
     def _posterior(self, evidence: Tensor, run: slice, anchor: Tensor | None, own: Tensor | None) -> Tensor:
         """Posterior over the backgrounds of every tile, (tiles, M, B), from log-likelihoods, which are used up."""
-        z = _relative(evidence)
-        left = self._weigh(z, run, anchor, own)
+        z, left = self._weighed(evidence, run, anchor, own)
         return self.chain.posterior(run, z, self.chain.forward(run, z, left), left)
 
     @classmethod
@@ -396,11 +410,6 @@ def _pseudo_count(rows: Tensor, of: Tensor, prior: Tensor) -> Tensor:
 def _seen(odds: Tensor) -> tuple[Tensor, Tensor]:
     """Likelihood of the own evidence under a background with allele 1 and under one with allele 0."""
     return _ERROR + (1 - _ERROR) * odds, 1 - _ERROR + _ERROR * odds
-
-
-def _relative(evidence: Tensor) -> Tensor:
-    """Likelihoods over the largest, from log-likelihoods, which are used up."""
-    return evidence.sub_(evidence.amax(1, keepdim=True)).exp_()
 
 
 def _weight(sites: Tensor, tile_number: int, tile: int) -> Tensor:

@@ -15,7 +15,9 @@ States come first and rows of the batch last, (tiles, M, B), which is how sparse
 
 from __future__ import annotations
 
+import itertools
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -42,17 +44,19 @@ class Walkers:
     less: Tensor
 
 
-def _sparse(device: torch.device) -> bool:
-    """Whether products with sparse matrices are at hand: those of MKL or CUDA."""
-    return device.type == "cuda" or (device.type == "cpu" and torch.backends.mkl.is_available())
-
-
 class Chain:
     """Steps between the states of neighbouring tiles.
 
     Args:
         sizes: rows in every state, (tiles, M).
         paths: rows in state i of tile t and j of tile t + 1: int64 (3, number), columns (t, i · M + j, rows).
+
+    Attributes:
+        sizes: as given.
+        scale: 1/(n_i + α), (tiles − 1, M).
+        anywhere: q of the next tile, (tiles − 1, M).
+        onto: C_ij/(n_i + α) for every tile but the last, (M, M).
+        back: their transposes.
     """
 
     def __init__(self, sizes: Tensor, paths: Tensor) -> None:
@@ -99,13 +103,8 @@ class Chain:
         if left is not None:
             v = v.scatter_add(0, left.own[:1], v.new_full((1, v.shape[1]), -1.0))
         for t in range(len(z)):
-            if t and left is None:
-                v = self.along(run.start + t - 1, v)
-            elif t and left is not None:
-                here, there = left.own[t - 1 : t], left.own[t : t + 1]
-                # A row that takes its own path away leaves the others of its state with the rest.
-                c = v.gather(0, here) * left.less[t - 1]
-                v = self.along(run.start + t - 1, v.scatter_add(0, here, c)).scatter_add_(0, there, -c).clamp_min_(0.0)
+            if t:
+                v = self._carried(run.start + t - 1, v, left, t - 1)
             v = torch.mul(v, z[t], out=out[t])
             v /= v.sum(0).clamp_min_(_LEAST)
         return out
@@ -119,6 +118,14 @@ class Chain:
             u /= u.sum(0).clamp_min_(_LEAST)
             v[t] *= u
         return v.div_(v.sum(1, keepdim=True).clamp_min_(_LEAST))
+
+    def _carried(self, tile: int, v: Tensor, left: Walkers | None, t: int) -> Tensor:
+        """Weights carried on without the rows left out: who takes a path away leaves the others with the rest."""
+        if left is None:
+            return self.along(tile, v)
+        here, there = left.own[t : t + 1], left.own[t + 1 : t + 2]
+        c = v.gather(0, here) * left.less[t]
+        return self.along(tile, v.scatter_add(0, here, c)).scatter_add_(0, there, -c).clamp_min_(0.0)
 
     def _without(self, ahead: Tensor, x: Tensor, left: Walkers | None, t: int) -> Tensor:
         """E[x | state] with the rows left out, from that with them: it differs in a row's own state."""
@@ -148,19 +155,35 @@ class Chain:
 
 
 def _matrices(t: Tensor, row: Tensor, column: Tensor, value: Tensor, *, tiles: int, states: int) -> list[Tensor]:
-    """A matrix (states, states) for every tile: sparse where products of such are at hand."""
+    """A matrix (states, states) for every tile, in the form whose products are fastest on the device."""
     order = ((t * states + row) * states + column).argsort()
-    t, row, column, value = t[order], row[order], column[order], value[order]
-    filled = torch.bincount(t * states + row, minlength=tiles * states).view(tiles, states)
-    first = torch.nn.functional.pad(filled.cumsum(1), (1, 0)).int()
-    ends = [0, *filled.sum(1).cumsum(0).tolist()]
-    made = []
+    row, column, value = row[order], column[order], value[order]
+    ends = [0, *torch.bincount(t, minlength=tiles).cumsum(0).tolist()]
+    parts = [slice(*bounds) for bounds in itertools.pairwise(ends)]
+    form = _form(value.device)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
-        for k in range(tiles):
-            inside = slice(ends[k], ends[k + 1])
-            matrix = torch.sparse_csr_tensor(
-                first[k], column[inside].int(), value[inside], size=(states, states), check_invariants=False
-            )
-            made.append(matrix if _sparse(value.device) else matrix.to_dense())
-    return made
+        return [form(row[part], column[part], value[part], states) for part in parts]
+
+
+def _csr(row: Tensor, column: Tensor, value: Tensor, states: int) -> Tensor:
+    first = torch.nn.functional.pad(torch.bincount(row, minlength=states).cumsum(0), (1, 0)).int()
+    return torch.sparse_csr_tensor(first, column.int(), value, size=(states, states), check_invariants=False)
+
+
+def _coo(row: Tensor, column: Tensor, value: Tensor, states: int) -> Tensor:
+    index = torch.stack([row, column])
+    return torch.sparse_coo_tensor(index, value, (states, states), is_coalesced=True, check_invariants=False)
+
+
+def _dense(row: Tensor, column: Tensor, value: Tensor, states: int) -> Tensor:
+    out = value.new_zeros(states, states)
+    out[row, column] = value
+    return out
+
+
+def _form(device: torch.device) -> Callable[[Tensor, Tensor, Tensor, int], Tensor]:
+    """Compressed rows where MKL or CUDA multiply them, pairs on other processors, all numbers on other devices."""
+    if device.type == "cuda" or (device.type == "cpu" and torch.backends.mkl.is_available()):
+        return _csr
+    return _coo if device.type == "cpu" else _dense

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -31,15 +32,14 @@ class Drafts:
 
     def __init__(self, folder: Path | None, name: str = "") -> None:
         self.folder, self.name = folder, name
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
 
     def batch(self, number: int, draw: Callable[[], NDArray[np.int8]]) -> NDArray[np.int8]:
         """A batch that was kept, or else what ``draw`` returns, which then is."""
         if self.folder is None:
             return draw()
         path = self.folder / f"{self.name}-{number}.npy"
-        if path.exists():
+        # A power cut can leave a file that is there and not whole.
+        with contextlib.suppress(OSError, ValueError, EOFError):
             return np.load(path)
         states = draw()
         temporary = path.with_suffix(".tmp")
@@ -47,6 +47,7 @@ class Drafts:
             # Not by ndarray.tofile, whose error does not say what the system said.
             content = io.BytesIO()
             np.save(content, states)
+            self.folder.mkdir(parents=True, exist_ok=True)
             temporary.write_bytes(content.getbuffer())
             os.replace(temporary, path)
         except OSError as error:

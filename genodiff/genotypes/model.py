@@ -398,6 +398,8 @@ class GenotypeModel:
         """
         from tqdm import tqdm
 
+        from genodiff import __version__
+
         meta, engine = self.meta, self.engine
         rng = np.random.default_rng(seed)
         asked = None if labels is None else {name: shares_of(name, self.labels) for name in labels}
@@ -410,8 +412,8 @@ class GenotypeModel:
         batch = 2 * -(-len(rows) // (2 * -(-len(rows) // largest)))
         states = np.empty((len(rows), sites), dtype=np.int8)
         count = steps or self.config.sampling_steps
-        name = "" if drafts is None else digest_of(engine, people, config=self.config, seed=seed, steps=count)
-        kept = Drafts(drafts, name)
+        settings = {"config": self.config, "seed": seed, "steps": count, "batch": batch, "version": __version__}
+        kept = Drafts(drafts, "" if drafts is None else digest_of(engine, people, **settings))
         engine.eval()
         batches = -(-len(rows) // batch)
         with tqdm(total=count * batches, desc="sample", unit="step", disable=not progress, dynamic_ncols=True) as bar:
@@ -423,7 +425,8 @@ class GenotypeModel:
                 return engine.sample(
                     component,
                     (component, label) if len(engine.conditions) > 1 else (component,),
-                    generator=generator_on(engine.device, step_generator(seed, number)),
+                    # Not the streams of training and validation.
+                    generator=generator_on(engine.device, step_generator(seed, -2 - number)),
                     steps=count,
                     progress=lambda _: bar.update(),
                 ).cpu().numpy()  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 
@@ -281,6 +282,30 @@ def test_products_are_the_same_without_sparse_matrices(
     made, members = fitted
     leave_out = Membership(rows * made.ploidy, members)
     sparse = made(*evidence(11), anchor=ANCHOR, leave_out=leave_out)
-    monkeypatch.setattr(chains, "_sparse", lambda device: False)
-    monkeypatch.setattr(made, "_chained", None)
-    torch.testing.assert_close(made(*evidence(11), anchor=ANCHOR, leave_out=leave_out), sparse)
+    for form in (chains._coo, chains._dense):
+        monkeypatch.setattr(chains, "_form", lambda device, form=form: form)
+        other = copy.deepcopy(made)
+        torch.testing.assert_close(other(*evidence(11), anchor=ANCHOR, leave_out=leave_out), sparse)
+
+
+def test_backgrounds_that_were_used_can_be_converted(fitted: tuple[Backgrounds, Tensor]) -> None:
+    made, _ = fitted
+    h, p = evidence(12)
+    single = made(h, p, anchor=ANCHOR)
+    double = copy.deepcopy(made).double()(h.double(), p.double(), anchor=ANCHOR)
+    assert double.dtype == torch.float64
+    torch.testing.assert_close(double.float(), single, atol=1e-5, rtol=1e-4)
+
+
+def test_backgrounds_of_nobody_do_not_drown_the_others() -> None:
+    """A row midway between the two backgrounds of its first tile, where a third, empty one lies."""
+    whole, nobody = torch.tensor([[0.0], [2.0]]).expand(2, TILE), torch.zeros(1, TILE)
+    means = torch.stack([torch.cat([whole, nobody + 1]), torch.cat([whole, nobody + 2])]).transpose(1, 2)
+    sizes = torch.tensor([[30.0, 30.0, 0.0], [20.0, 20.0, 20.0]])
+    paths = torch.tensor([[0, 0, 0], [0, 4, 5], [30, 10, 20]])
+    kin = torch.tensor([[0, 0, 1, 1, 1], [0, 1, 0, 1, 2], [30, 30, 20, 20, 20]])
+    one, few = torch.ones(1), torch.tensor(0.3)
+    made = Backgrounds(means, torch.full((2, TILE), 1e-3), sizes, paths, kin, one, few, tile=TILE, ploidy=2)
+    seen = torch.cat([torch.ones(TILE), torch.full((TILE,), 2.0)]).unsqueeze(0)
+    implied = made(seen / 0.05, torch.full_like(seen, 1 / 0.05))
+    torch.testing.assert_close(implied[0, TILE:], torch.full((TILE,), 2.0), atol=0.05, rtol=0.0)

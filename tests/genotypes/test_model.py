@@ -252,6 +252,7 @@ def test_compiled_network_learns_the_same(table: VariantTable, monkeypatch: pyte
     monkeypatch.setattr(torch.nn.Module, "compile", partialmethod(plain, backend="eager"))
     first, second = (fit(table, QUICK, compiled=c) for c in (False, True))
     assert second.result.best_validation == pytest.approx(first.result.best_validation, rel=1e-5)
+    assert [m.engine.network._compiled_call_impl is not None for m in (first, second)] == [False, True]
     assert second.engine.state_dict().keys() == first.engine.state_dict().keys()
     assert (second.sample(4, seed=1).haplotypes == first.sample(4, seed=1).haplotypes).mean() > 0.99
 
