@@ -351,8 +351,10 @@ def summary(found: pd.DataFrame) -> str:
         f"The combined attack {verb} members from others: AUC {row['auc']:.3f} ({row['low']:.3f} to {row['high']:.3f}) "
         f"on people, where .5 is chance; it finds {row['tpr']:.1%} of members while it calls 1 % of others members."
     )
-    best = people.drop(index="combined")
-    best = best.iloc[int(best["auc"].to_numpy().argmax())]
+    single = people.drop(index="combined")
+    if (single.loc[(single.index == "gain") & (single["noise"] == "mean"), "high"] < 0.5).any():
+        line += " The model restores others better than members: are the two files swapped?"
+    best = single.iloc[int(single["auc"].to_numpy().argmax())]
     name = f"{best.name} at noise {best['noise']}" if best["noise"] not in ("none", "mean") else str(best.name)
     return f"{line} The strongest single one, of many: {name}, AUC {best['auc']:.3f}."
 

@@ -106,6 +106,9 @@ def load_data(options: DataOptions, *, progress: bool) -> Data:
     Raises:
         InputError: a file or an option that cannot be used.
     """
+    for name in ("panel_column", "panel_parent"):
+        if options.panel is None and getattr(options, name) is not None:
+            raise InputError(f"--{name.replace('_', '-')} names a column of a panel: give --panel, too")
     names = VcfSource(options.path).samples
     # Here and not above: a file that cannot be used is refused before torch is loaded.
     from genodiff.genotypes.model import MIN_PEOPLE

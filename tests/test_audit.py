@@ -166,6 +166,10 @@ def test_a_score_that_knows_everything_finds_everybody() -> None:
     assert len({len(line) for line in lines}) == 1
     nothing = attack(evidence(0.0), evidence(0.0), rows_per_person=2)
     assert "does not tell" in summary(nothing)
+    assert "swapped" not in summary(nothing)
+    assert "swapped" not in summary(found)
+    turned = found.assign(high=found["high"].where(found["attack"] != "gain", 0.49))
+    assert "swapped" in summary(turned)
 
 
 @pytest.fixture(scope="module")

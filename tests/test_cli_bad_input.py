@@ -108,6 +108,8 @@ OPTIONS: dict[str, tuple[Callable[[Path], list[object]], tuple[str, ...]]] = {
     "panel is absent": (lambda d: ["--panel", d / "nowhere"], ("nowhere", "does not exist")),
     "panel column is absent": (
         lambda d: ["--panel", PEOPLE.panel(d), "--panel-column", "city"], ("people.panel", "'city'", "sample, pop")),
+    "panel column without panel": (lambda d: ["--panel-column", "pop"], ("--panel-column", "--panel")),
+    "panel parent without panel": (lambda d: ["--panel-parent", "pop"], ("--panel-parent", "--panel")),
     "panel is a VCF": (lambda d: ["--panel", d / "input.vcf"], ("input.vcf",)),
     "label nobody has": (
         lambda d: ["--panel", PEOPLE.panel(d), "--labels", "EUR=3,EAS=2"],

@@ -70,6 +70,7 @@ class Target:
 
 
 _TOO_FAR = "too unlike real people, which is no sign of copying"
+_TOO_ALIKE = "synthetic people are nearer to each other than to real ones"
 
 TARGETS = (
     Target("fidelity", "af_mae", "allele-frequency error", AT_MOST_FLOORS, 1.15),
@@ -81,7 +82,7 @@ TARGETS = (
     Target("fidelity", "f_is", "inbreeding coefficient F_IS", NEAR_HELD_OUT, 0.02, reference="f_is_holdout"),
     Target("fidelity", "c2st_auc", "C2ST", AT_MOST, 0.75),
     Target("privacy", "aa_truth", "adversarial accuracy, real half", NEAR_FLOOR, 0.12, above=_TOO_FAR),
-    Target("privacy", "aa_syn", "adversarial accuracy, synthetic half", NEAR_FLOOR, 0.12, above=_TOO_FAR),
+    Target("privacy", "aa_syn", "adversarial accuracy, synthetic half", NEAR_FLOOR, 0.12, above=_TOO_ALIKE),
     Target("privacy", "privacy_loss", "privacy loss", AT_MOST, 0.03),
     Target("privacy", "membership_auc", "membership inference AUC", AT_MOST, 0.53),
     Target("privacy", "copied_run_mean", "copied run, mean", AT_MOST_FLOORS, 1.1),

@@ -94,6 +94,10 @@ def test_too_unlike_is_told_from_too_like() -> None:
     near = judge(frame(aa_truth=(0.1, 0.48)), holdout_haplotypes=1_032).privacy.line
     assert "no sign of copying" in far
     assert "no sign of copying" not in near
+    # Copies of one person are far from others, too.
+    alike = judge(frame(aa_syn=(0.9, 0.48)), holdout_haplotypes=1_032).privacy.line
+    assert "no sign of copying" not in alike
+    assert "nearer to each other" in alike
 
 
 @pytest.mark.parametrize(
