@@ -216,7 +216,7 @@ class MaskedProblem(AlleleProblem):
         u = t.float().unsqueeze(1)
         hidden = (torch.rand(len(index), sites.stop - sites.start, generator=generator) < u)[part]
         index, u = index[part], u[part]
-        states, component = rows.states[index, sites], rows.component[index]
+        states, component = rows.states_of(index, sites), rows.component[index]
         known = states >= 0
         x_0 = torch.where(known, states.float(), self.engine.prior.means[component][:, sites])
         x_t = torch.where(known & ~hidden, 2 * states.float() - 1, torch.zeros(()))

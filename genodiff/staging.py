@@ -57,18 +57,12 @@ class Staging:
             if self._owned:
                 self._claim(keep=keep)
         except OSError as error:
-            raise OutputError(f"{destination}: cannot write there ({error.strerror}): choose another -o") from error
+            raise _not_writable(destination, error) from error
 
     def _claim(self, *, keep: bool) -> None:
         """Makes the folder, or takes over and clears what an earlier attempt left of it."""
         kept = {self.path / _LOCK} | ({self.checkpoint, self.drafts} if keep else set())
-        self._made = _make_folder(self.path)[1:]
-        try:
-            self._handle = _lock(self.path / _LOCK)
-        except (BlockingIOError, FileNotFoundError) as error:
-            raise OutputError(
-                f"{self.destination}: another run is writing there: wait for it to end, or choose another -o"
-            ) from error
+        self._made, self._handle = _locked_folder(self.path, destination=self.destination)
         try:
             for left in self.path.iterdir():
                 if left in kept:
@@ -149,6 +143,25 @@ def _leads() -> bool:
     return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
 
 
+def _not_writable(destination: Path, error: OSError) -> OutputError:
+    return OutputError(f"{destination}: cannot write there ({error.strerror}): choose another -o")
+
+
+def _locked_folder(path: Path, *, destination: Path) -> tuple[list[Path], int | None]:
+    """Makes a hidden folder and locks it; the folders above it that had to be made, and the handle of the lock.
+
+    Raises:
+        OutputError: another run has it.
+    """
+    made = _make_folder(path)[1:]
+    try:
+        return made, _lock(path / _LOCK)
+    except (BlockingIOError, FileNotFoundError) as error:
+        raise OutputError(
+            f"{destination}: another run is writing there: wait for it to end, or choose another -o"
+        ) from error
+
+
 def _lock(path: Path) -> int | None:
     """Locks a file, made if absent, for this process; returns its handle, or ``None`` where files cannot be locked.
 
@@ -219,14 +232,9 @@ def drafted(output: Path) -> Iterator[Path]:
     """
     folder = output.absolute().with_name(f".{stem(output)}.drafts")
     try:
-        made = _make_folder(folder)[1:]
-        handle = _lock(folder / _LOCK)
-    except (BlockingIOError, FileNotFoundError) as error:
-        raise OutputError(
-            f"{output}: another run is writing there: wait for it to end, or choose another -o"
-        ) from error
+        made, handle = _locked_folder(folder, destination=output)
     except OSError as error:
-        raise OutputError(f"{output}: cannot write there ({error.strerror}): choose another -o") from error
+        raise _not_writable(output, error) from error
     kept = False
     try:
         yield folder

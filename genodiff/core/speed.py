@@ -232,19 +232,9 @@ def measure_error_curves(
     process = denoiser.process
     if not isinstance(process, SubspaceDiffusion):
         raise ValueError(f"needs noise in subspaces, got {type(process).__name__}")
-    errors = []
-    for t in times:
-        total = torch.zeros(len(process.members), dtype=torch.float64)
-        for at in range(0, len(x_0), batch):
-            part = x_0[at : at + batch]
-            given = {name: values[at : at + batch] for name, values in condition.items()}
-            noise = torch.randn(part.shape, generator=generator, dtype=part.dtype, device=part.device)
-            x_t = part + process.basis.synthesis(process.deviation(t) * noise)
-            left = process.basis.analysis(denoiser(x_t, t, **given) - part)
-            total += process.averaged(left.square()).sum(0).to(total)
-        errors.append(total / len(x_0))
-    levels = process.schedule.levels(times).cpu()
-    return ErrorCurves(levels, torch.stack(errors), process.members.sum(1).to(torch.float64).cpu())
+    each = mode_errors(denoiser, x_0, times, generator=generator, batch=batch, **condition)
+    members = process.members.to(each)
+    return ErrorCurves(process.schedule.levels(times).cpu(), each @ members.T / members.sum(1), members.sum(1))
 
 
 def schedule_of_weight(

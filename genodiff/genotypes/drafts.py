@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from data_prep.errors import OutputError
+from genodiff.files import atomic_write
 
 __all__ = ["Drafts", "digest_of"]
 
@@ -42,14 +42,12 @@ class Drafts:
         with contextlib.suppress(OSError, ValueError, EOFError):
             return np.load(path)
         states = draw()
-        temporary = path.with_suffix(".tmp")
+        # Not by ndarray.tofile, whose error does not say what the system said.
+        content = io.BytesIO()
+        np.save(content, states)
         try:
-            # Not by ndarray.tofile, whose error does not say what the system said.
-            content = io.BytesIO()
-            np.save(content, states)
-            self.folder.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(content.getbuffer())
-            os.replace(temporary, path)
+            with atomic_write(path) as temporary:
+                temporary.write_bytes(content.getbuffer())
         except OSError as error:
             raise OutputError(
                 f"{self.folder} cannot be written ({error.strerror}): check the folder and the free space"

@@ -358,10 +358,10 @@ class GenotypeModel:
                     device=self.engine.device,
                 )
             )  # fmt: skip
-        fresh = sides[1]
-        known = fresh.states >= 0
-        x_0 = torch.where(known, fresh.states.float(), self.engine.prior.means[fresh.component])
-        fit_schedule(self.engine, x_0, fresh.component, seed=seed)
+        if self.config.schedule != "geometric":
+            fresh = sides[1]
+            x_0 = torch.where(fresh.states >= 0, fresh.states.float(), self.engine.prior.means[fresh.component])
+            fit_schedule(self.engine, x_0, fresh.component, seed=seed)
         learned = replace(sides[0], members=tuple(m.to(self.engine.device) for m in members))
         return AlleleProblem(self.engine, learned, sides[1], seed=seed)
 

@@ -89,7 +89,7 @@ def _unlearned(engine: Engine) -> AlleleDenoiser:
 
 
 def fit_schedule(engine: Engine, x_0: Tensor, component: Tensor, *, seed: int) -> None:
-    """Fits the schedule that ``engine.config`` asks for, in place.
+    """Fits the schedule that ``engine.config`` asks for, in place; one that is not ``"geometric"``, which needs no fit.
 
     Args:
         engine: assembled, its network not trained.
@@ -98,8 +98,6 @@ def fit_schedule(engine: Engine, x_0: Tensor, component: Tensor, *, seed: int) -
         seed: of the noise.
     """
     config, process = engine.config, engine.process
-    if config.schedule == "geometric":
-        return
     denoiser = _unlearned(engine)
     generator = torch.Generator(engine.device).manual_seed(seed)
     batch = max(2, _STATES // process.dim)
