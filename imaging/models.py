@@ -1,111 +1,78 @@
-"""``ImageModel``: a trained image diffusion as a folder of weights (safetensors) and facts (JSON), without pickle."""
+"""``ImageModel``: a trained image diffusion as a folder of weights (safetensors) and facts (JSON), without pickle.
+
+What a kind of model adds to it, its process and its sampler, is in the module of that kind.
+"""
 
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Self, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from genodiff.core.knots import KnotSchedule, TransformedSchedule, karras_schedule
-from genodiff.core.preconditioning import PreconditionedDenoiser
-from genodiff.core.schedules import uniform_grid
+from genodiff.core.denoisers import Denoiser
 from imaging.errors import ImagingError
 from imaging.files import MARK, writing
 from imaging.networks import UNet, UNetConfig
-from imaging.toad import Toad, karras_grid
 
-__all__ = ["Grid", "ImageModel"]
-
-Grid = Literal["karras", "uniform"]
+__all__ = ["ImageModel", "seeded_unet", "tuples"]
 
 _WEIGHTS = "weights.safetensors"
 
-
-def _clocked(schedule: KnotSchedule) -> TransformedSchedule:
-    """A schedule with a clock that leaves it as it is, r(t) = t, to learn from."""
-    knots = schedule.log_knots().detach().mean(0, keepdim=True)
-    return TransformedSchedule(schedule, KnotSchedule(knots, horizon=schedule.horizon, gain=schedule.gain))
+_KINDS = {"toad": ("imaging.toad", "ToadModel")}
+"""Where the class of a kind of model is."""
 
 
-def _tuples(held: dict[str, Any]) -> dict[str, Any]:
+def tuples(held: dict[str, Any]) -> dict[str, Any]:
     """JSON has lists where a configuration has tuples."""
     return {key: tuple(value) if isinstance(value, list) else value for key, value in held.items()}
 
 
+def seeded_unet(shape: tuple[int, int, int], config: UNetConfig, *, seed: int) -> UNet:
+    """A U-Net whose first weights depend on ``seed`` alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return UNet(shape, config)
+
+
 @dataclass
-class ImageModel:
+class ImageModel(ABC):
     """An image diffusion and what it was learned from.
 
     Attributes:
-        toad: shape, subspaces and noise levels.
         network: size of the U-Net.
-        denoiser: the posterior mean, with the process and its schedule.
+        denoiser: the model of the score, with its process.
         source: name and size of the data set.
-        grid: the times of its sampler: ``karras``, those of EDM, or ``uniform`` in the time of its own schedule.
-        learned: what was learned, in order: ``network``, ``schedule``, ``time``.
+        learned: what was learned, in order.
     """
 
-    toad: Toad
+    kind: ClassVar[str]
     network: UNetConfig
-    denoiser: PreconditionedDenoiser
+    denoiser: Denoiser
     source: dict[str, Any]
-    grid: Grid = "karras"
     learned: tuple[str, ...] = ()
 
-    @classmethod
-    def new(
-        cls, toad: Toad, network: UNetConfig, *, moments: tuple[float, float], source: dict[str, Any], seed: int
-    ) -> ImageModel:
-        """An untrained model on the schedule of Karras et al., for data of a given mean and variance.
-
-        Args:
-            toad: shape, subspaces and noise levels.
-            network: size of the U-Net.
-            moments: mean and variance of the values of all pixels.
-            source: name and size of the data set.
-            seed: of the first weights.
-        """
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            unet = UNet(toad.shape, network)
-        mean, variance = moments
-        centre = torch.full((unet.shape[0] * unet.shape[1] * unet.shape[2],), mean)
-        return cls(toad, network, toad.denoiser(unet, variance=variance, centre=centre), source)
-
-    @property
-    def schedule(self) -> KnotSchedule:
-        """g_j(t), without the clock if there is one."""
-        held = self.denoiser.process.schedule
-        found = held.schedule if isinstance(held, TransformedSchedule) else held
-        assert isinstance(found, KnotSchedule)
-        return found
-
-    @property
-    def clock(self) -> KnotSchedule | None:
-        """g_w(t) of a learned time."""
-        held = self.denoiser.process.schedule
-        return held.clock if isinstance(held, TransformedSchedule) else None
-
-    def on(self, toad: Toad, schedule: KnotSchedule) -> ImageModel:
-        """The same network on another schedule; it is sampled in equal steps of that schedule's time."""
-        denoiser = self.denoiser.on(toad.process(schedule))
-        return ImageModel(toad, self.network, denoiser, self.source, "uniform", self.learned)
-
-    def times(self, steps: int) -> Tensor:
-        """The times a sampler of ``steps`` steps visits, (steps + 1,)."""
-        process = self.denoiser.process
-        return karras_grid(process, steps) if self.grid == "karras" else uniform_grid(process.horizon, steps)
-
+    @abstractmethod
     def facts(self) -> dict[str, Any]:
-        """All that :meth:`load` must know beside the weights."""
-        return {
-            "toad": asdict(self.toad), "network": asdict(self.network), "grid": self.grid,
-            "clock": self.clock is not None, "learned": self.learned, "data": self.source,
-        }  # fmt: skip
+        """All that :meth:`load` must know beside the weights; the key :attr:`kind` says which class reads it."""
+
+    @classmethod
+    @abstractmethod
+    def untrained(cls, facts: dict[str, Any]) -> Self:
+        """A model of known facts, to be filled with weights."""
+
+    @abstractmethod
+    def sample(self, n: int, *, steps: int, generator: torch.Generator) -> Tensor:
+        """Images (n, C, H, W) with values about [−1, 1] by ``steps`` steps of the sampler of this kind."""
+
+    def common_facts(self) -> dict[str, Any]:
+        """The facts that every kind has."""
+        return {"network": asdict(self.network), "learned": self.learned, "data": self.source}
 
     def save_weights(self, folder: Path) -> None:
         """Writes the weights into ``folder``."""
@@ -116,8 +83,8 @@ class ImageModel:
         (folder / _WEIGHTS).chmod((folder / _WEIGHTS).stat().st_mode | 0o044)
 
     @classmethod
-    def load(cls, folder: Path) -> ImageModel:
-        """A model that ``train``, ``learn-schedule`` or ``learn-time`` wrote.
+    def load(cls, folder: Path) -> Self:
+        """A model that ``train``, ``learn-schedule`` or ``learn-time`` wrote; of a kind, if called on its class.
 
         Raises:
             ImagingError: the folder holds none, or its files do not fit.
@@ -136,18 +103,19 @@ class ImageModel:
             raise ImagingError(f"{folder} holds no readable model ({what}): train it again") from error
 
     @classmethod
-    def _made(cls, facts: dict[str, Any], tensors: dict[str, Tensor]) -> ImageModel:
+    def _made(cls, facts: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
         """A model of known facts and weights, ready to sample from."""
-        toad, network = Toad(**_tuples(facts["toad"])), UNetConfig(**_tuples(facts["network"]))
-        schedule = karras_schedule(
-            toad.subspaces, knots=toad.knots, horizon=toad.highest,
-            lowest=toad.lowest, highest=toad.highest, gain=toad.gain,
-        )  # fmt: skip
-        held = _clocked(schedule) if facts["clock"] else schedule
-        denoiser = toad.denoiser(UNet(toad.shape, network), variance=1.0, schedule=held)
-        denoiser.load_state_dict(tensors)
-        denoiser.eval().requires_grad_(False)
-        return cls(toad, network, denoiser, facts["data"], facts["grid"], tuple(facts["learned"]))
+        kind = next((name for name in _KINDS if name in facts), None)
+        if kind is None:
+            raise ValueError("of no kind that is known")
+        module, name = _KINDS[kind]
+        found = getattr(import_module(module), name)
+        if not issubclass(found, cls):
+            raise ValueError(f"of kind {kind}, where {cls.kind} is needed")
+        model = cast(Self, found.untrained(facts))
+        model.denoiser.load_state_dict(tensors)
+        model.denoiser.eval().requires_grad_(False)
+        return model
 
     def pack(self, path: Path, **said: Any) -> None:
         """Writes the model as one small file: the network in half precision, its schedule as it is.
@@ -158,7 +126,7 @@ class ImageModel:
         """
         from safetensors.torch import save_file
 
-        halved = {f"network.{name}" for name, _ in self.denoiser.network.named_parameters()}
+        halved = {f"network.{name}" for name, _ in cast(nn.Module, self.denoiser.network).named_parameters()}
         tensors = {
             name: (t.half() if name in halved else t).detach().cpu().contiguous()
             for name, t in self.denoiser.state_dict().items()
@@ -167,7 +135,7 @@ class ImageModel:
             save_file(tensors, temporary, metadata={"model": json.dumps({"model": self.facts(), **said})})
 
     @classmethod
-    def unpack(cls, path: Path) -> tuple[ImageModel, dict[str, Any]]:
+    def unpack(cls, path: Path) -> tuple[Self, dict[str, Any]]:
         """A model that :meth:`pack` wrote, and what else the file keeps.
 
         Raises:

@@ -23,9 +23,8 @@ from genodiff.core.trajectory import preconditioned_score_matching
 from imaging.datasets import Images, ImageSets, load
 from imaging.errors import ImagingError
 from imaging.files import Output, drop_damaged
-from imaging.models import ImageModel
 from imaging.networks import UNetConfig
-from imaging.toad import Toad, edm_times
+from imaging.toad import Toad, ToadModel, edm_times
 
 __all__ = [
     "LEARNING",
@@ -143,7 +142,7 @@ def _rows(sets: ImageSets) -> tuple[Tensor, Tensor]:
     return cast(Tensor, _Rows(sets.train)), sets.test.values(slice(0, _HELD_OUT)).flatten(1)
 
 
-def _finish(model: ImageModel, folder: Output, result: TrainingResult, **known: Any) -> None:
+def _finish(model: ToadModel, folder: Output, result: TrainingResult, **known: Any) -> None:
     """Puts the weights and the facts into the folder, and the folder into its place."""
     model.denoiser.eval()
     model.save_weights(folder.path)
@@ -168,7 +167,7 @@ def train_model(
             raise ImagingError(
                 f"a size of {source.size} is no multiple of {step}: choose another --size, --widths or --patch"
             )
-        model = ImageModel.new(
+        model = ToadModel.new(
             Toad(sets.train.shape), network, moments=sets.train.moments(), source=source.facts(), seed=seed
         )
         model.learned = ("network",)
@@ -219,7 +218,7 @@ def learn_schedule(
         progress: show a bar.
     """
     with Output(output, force=force) as folder:
-        old = ImageModel.load(start)
+        old = ToadModel.load(start)
         if old.clock is not None:
             raise ImagingError(f"{start} has a learned time: give the model it was learned for")
         if old.toad.subspaces not in (1, subspaces):
@@ -281,7 +280,7 @@ def learn_time(
         progress: show a bar.
     """
     with Output(output, force=force) as folder:
-        old = ImageModel.load(start)
+        old = ToadModel.load(start)
         if old.clock is not None:
             raise ImagingError(f"{start} has a learned time already: give the model it was learned for")
         sets = Source(old.source["name"], path, old.source["size"]).load()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from genodiff.core.networks import count_calls
 from imaging.datasets import Images, from_unit, read_images
@@ -16,7 +18,6 @@ from imaging.errors import ImagingError
 from imaging.files import Output, writing
 from imaging.models import ImageModel
 from imaging.runs import Source, facts
-from imaging.toad import sample
 
 __all__ = ["Draw", "draw", "evaluate", "read_samples", "sample_model", "write_samples"]
 
@@ -36,17 +37,14 @@ class Draw:
 
 @torch.no_grad()
 def draw(model: ImageModel, n: int, *, steps: int, seed: int, batch: int = 256, progress: bool = False) -> Draw:
-    """New images by the second-order sampler, and how often the network was called for each."""
+    """New images, and how often the network was called for each."""
     from tqdm import tqdm
 
     generator = torch.Generator().manual_seed(seed)
     parts = []
-    with count_calls(model.denoiser.network) as calls:
+    with count_calls(cast(nn.Module, model.denoiser.network)) as calls:
         for done in tqdm(range(0, n, batch), desc="sample", unit="batch", disable=not progress, dynamic_ncols=True):
-            values = sample(
-                model.denoiser, min(batch, n - done), steps=steps, grid=model.times(steps),
-                second=1.0 if model.grid == "karras" else 0.5, generator=generator, batch=batch,
-            )  # fmt: skip
+            values = model.sample(min(batch, n - done), steps=steps, generator=generator)
             parts.append(from_unit(values))
     return Draw(np.concatenate(parts), calls.rows // n)
 
@@ -60,7 +58,7 @@ def sample_model(
     check_samples(output, force=force)
     model = ImageModel.load(folder)
     drawn = draw(model, n, steps=steps, seed=seed, progress=progress)
-    said = {"model": str(folder), "steps": steps, "nfe": drawn.nfe, "grid": model.grid, "seed": seed}
+    said = {"model": str(folder), "steps": steps, "nfe": drawn.nfe, "seed": seed}
     write_samples(drawn.pixels, output, said=json.dumps(said), force=force)
     with writing(output.with_suffix(".png"), force=True) as temporary:
         figures.sheet(Images(output.name, drawn.pixels), temporary)

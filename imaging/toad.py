@@ -7,19 +7,24 @@ the number of subspaces, the schedule of each and the clock of the sampler, all 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from genodiff.core.cosines import CosineBasis, frequency_bands
-from genodiff.core.knots import NoiseSchedule, karras_schedule
+from genodiff.core.knots import KnotSchedule, NoiseSchedule, TransformedSchedule, karras_schedule
 from genodiff.core.preconditioning import PreconditionedDenoiser
 from genodiff.core.samplers import HeunFlow
 from genodiff.core.schedules import uniform_grid
 from genodiff.core.subspaces import SubspaceDiffusion
+from imaging.models import ImageModel, seeded_unet, tuples
+from imaging.networks import UNet, UNetConfig
 
-__all__ = ["Toad", "edm_times", "karras_grid", "sample"]
+__all__ = ["Grid", "Toad", "ToadModel", "edm_times", "karras_grid", "sample"]
+
+Grid = Literal["karras", "uniform"]
 
 
 @dataclass(frozen=True)
@@ -130,3 +135,87 @@ def sample(
         rule.sample(process.start(min(batch, n - done), generator=generator), times) for done in range(0, n, batch)
     ]
     return torch.cat(list(parts)).unflatten(1, denoiser.shape)
+
+
+def _clocked(schedule: KnotSchedule) -> TransformedSchedule:
+    """A schedule with a clock that leaves it as it is, r(t) = t, to learn from."""
+    knots = schedule.log_knots().detach().mean(0, keepdim=True)
+    return TransformedSchedule(schedule, KnotSchedule(knots, horizon=schedule.horizon, gain=schedule.gain))
+
+
+@dataclass
+class ToadModel(ImageModel):
+    """A network on a learned schedule, perhaps with a learned clock.
+
+    Attributes:
+        toad: shape, subspaces and noise levels.
+        grid: the times of its sampler: ``karras``, those of EDM, or ``uniform`` in the time of its own schedule.
+    """
+
+    kind: ClassVar[str] = "toad"
+    denoiser: PreconditionedDenoiser
+    toad: Toad = field(kw_only=True)
+    grid: Grid = field(default="karras", kw_only=True)
+
+    @classmethod
+    def new(
+        cls, toad: Toad, network: UNetConfig, *, moments: tuple[float, float], source: dict[str, Any], seed: int
+    ) -> ToadModel:
+        """An untrained model on the schedule of Karras et al., for data of a given mean and variance.
+
+        Args:
+            toad: shape, subspaces and noise levels.
+            network: size of the U-Net.
+            moments: mean and variance of the values of all pixels.
+            source: name and size of the data set.
+            seed: of the first weights.
+        """
+        mean, variance = moments
+        unet = seeded_unet(toad.shape, network, seed=seed)
+        centre = torch.full((unet.shape[0] * unet.shape[1] * unet.shape[2],), mean)
+        return cls(network, toad.denoiser(unet, variance=variance, centre=centre), source, toad=toad)
+
+    @property
+    def schedule(self) -> KnotSchedule:
+        """g_j(t), without the clock if there is one."""
+        held = self.denoiser.process.schedule
+        found = held.schedule if isinstance(held, TransformedSchedule) else held
+        assert isinstance(found, KnotSchedule)
+        return found
+
+    @property
+    def clock(self) -> KnotSchedule | None:
+        """g_w(t) of a learned time."""
+        held = self.denoiser.process.schedule
+        return held.clock if isinstance(held, TransformedSchedule) else None
+
+    def on(self, toad: Toad, schedule: KnotSchedule) -> ToadModel:
+        """The same network on another schedule; it is sampled in equal steps of that schedule's time."""
+        denoiser = self.denoiser.on(toad.process(schedule))
+        return ToadModel(self.network, denoiser, self.source, self.learned, toad=toad, grid="uniform")
+
+    def times(self, steps: int) -> Tensor:
+        """The times a sampler of ``steps`` steps visits, (steps + 1,)."""
+        process = self.denoiser.process
+        return karras_grid(process, steps) if self.grid == "karras" else uniform_grid(process.horizon, steps)
+
+    def sample(self, n: int, *, steps: int, generator: torch.Generator) -> Tensor:
+        """By the second-order sampler, with EDM's second point for EDM and the half point otherwise."""
+        second = 1.0 if self.grid == "karras" else 0.5
+        grid = self.times(steps)
+        return sample(self.denoiser, n, steps=steps, grid=grid, second=second, generator=generator, batch=n)
+
+    def facts(self) -> dict[str, Any]:
+        own = {"toad": asdict(self.toad), "grid": self.grid, "clock": self.clock is not None}
+        return {**own, **self.common_facts()}
+
+    @classmethod
+    def untrained(cls, facts: dict[str, Any]) -> ToadModel:
+        toad, network = Toad(**tuples(facts["toad"])), UNetConfig(**tuples(facts["network"]))
+        schedule = karras_schedule(
+            toad.subspaces, knots=toad.knots, horizon=toad.highest,
+            lowest=toad.lowest, highest=toad.highest, gain=toad.gain,
+        )  # fmt: skip
+        held = _clocked(schedule) if facts["clock"] else schedule
+        denoiser = toad.denoiser(UNet(toad.shape, network), variance=1.0, schedule=held)
+        return cls(network, denoiser, facts["data"], tuple(facts["learned"]), toad=toad, grid=facts["grid"])

@@ -18,9 +18,9 @@ from genodiff.core.schedules import uniform_grid
 from imaging.datasets import Images, from_unit
 from imaging.figures import sheet
 from imaging.files import writing
-from imaging.models import ImageModel
 from imaging.reproduce.table import PAPER, Verdict, distance_name, floor_of, summary, verdicts
 from imaging.samples import draw
+from imaging.toad import ToadModel
 
 __all__ = ["draw_figures", "write_page"]
 
@@ -194,7 +194,7 @@ def write_page(
 
 
 def draw_figures(
-    output: Path, data: str, models: Mapping[str, ImageModel], frame: pd.DataFrame, *, steps: int, seed: int
+    output: Path, data: str, models: Mapping[str, ToadModel], frame: pd.DataFrame, *, steps: int, seed: int
 ) -> None:
     """Writes ``toad-DATA-….png``: distances, schedules, a path and samples.
 
@@ -249,7 +249,7 @@ def _distances(frame: pd.DataFrame) -> Figure:
 
 
 @torch.no_grad()
-def _schedules(models: Mapping[str, ImageModel]) -> Figure:
+def _schedules(models: Mapping[str, ToadModel]) -> Figure:
     figure = _figure(10.0)
     levels, ratio = figure.subplots(1, 2)
     for row, model in models.items():
@@ -272,7 +272,7 @@ def _schedules(models: Mapping[str, ImageModel]) -> Figure:
 
 
 @torch.no_grad()
-def _path(model: ImageModel, seed: int) -> torch.Tensor:
+def _path(model: ToadModel, seed: int) -> torch.Tensor:
     """Posterior means of x_0 at falling times along the sampler's path, (images · columns, C, H, W)."""
     denoiser = model.denoiser
     process = denoiser.process

@@ -25,12 +25,12 @@ from imaging.errors import ImagingError
 from imaging.features import load_features
 from imaging.files import drop_damaged, writing
 from imaging.metrics import Reference
-from imaging.models import ImageModel
 from imaging.networks import UNetConfig
 from imaging.reproduce import page
 from imaging.reproduce.stages import Stages, digest
 from imaging.runs import Source
 from imaging.samples import draw
+from imaging.toad import ToadModel
 
 __all__ = ["FULL", "MODELS", "QUICK", "ROWS", "WEIGHTS", "Settings", "reproduce", "row_of"]
 
@@ -177,8 +177,8 @@ def _publish(found: dict[str, tuple[Path, float]], source: Source, folder: Path,
         packed = folder / f"{source.name}-{name}.safetensors"
         said = {"stage": path.name, "seconds": seconds, "recipe": recipe}
         drop_damaged(packed)
-        if not packed.exists() or ImageModel.unpack(packed)[1] != said:
-            ImageModel.load(path).pack(packed, **said)
+        if not packed.exists() or ToadModel.unpack(packed)[1] != said:
+            ToadModel.load(path).pack(packed, **said)
 
 
 def _published(source: Source, folder: Path, name: str) -> Path:
@@ -188,12 +188,12 @@ def _published(source: Source, folder: Path, name: str) -> Path:
     return path
 
 
-def row_of(model: ImageModel, timed: bool) -> ImageModel:
+def row_of(model: ToadModel, timed: bool) -> ToadModel:
     """A model as a row of the table: sampled in equal steps of its clock, or of its schedule's own time."""
     return model if timed or model.clock is None else model.on(model.toad, model.schedule)
 
 
-def _cell(model: ImageModel, judge: _Judge, steps: int, seed: int) -> list[dict[str, Any]]:
+def _cell(model: ToadModel, judge: _Judge, steps: int, seed: int) -> list[dict[str, Any]]:
     """Measures of one cell: rows of metric, value, floor, n and the counted NFE."""
     drawn = draw(model, judge.settings.samples, steps=steps, seed=seed)
     table = judge.reference.judge(Images("made", drawn.pixels)).drop(columns="n_floor")
@@ -240,12 +240,12 @@ def reproduce(
                 _published(judge.source, weights, name)
     records: list[dict[str, Any]] = []
     seconds: dict[tuple[str, str], float] = {}
-    models: dict[tuple[str, str], ImageModel] = {}
+    models: dict[tuple[str, str], ToadModel] = {}
     for judge in judges:
         source = judge.source
         if weights is None:
             _publish(_trained(judge, settings, stages, progress), source, folder, _recipe(settings))
-        held = {name: ImageModel.unpack(_published(source, folder, name)) for name in MODELS}
+        held = {name: ToadModel.unpack(_published(source, folder, name)) for name in MODELS}
         seconds |= {(source.name, name): float(said["seconds"]) for name, (_, said) in held.items()}
         rows = {row: row_of(held[name][0], timed) for row, (name, timed) in ROWS.items()}
         models |= {(source.name, row): model for row, model in rows.items()}
@@ -269,7 +269,7 @@ def reproduce(
         page.draw_figures(output, source.name, named, part, steps=settings.steps[0], seed=settings.seed)
     packed = [_published(source, folder, name) for source in settings.sources for name in MODELS]
     return page.write_page(
-        output, frame, seconds=seconds, recipe=ImageModel.unpack(packed[0])[1]["recipe"], samples=settings.samples,
+        output, frame, seconds=seconds, recipe=ToadModel.unpack(packed[0])[1]["recipe"], samples=settings.samples,
         seeds=range(settings.seed, settings.seed + settings.seeds), command=command, spent=time.monotonic() - began,
         size=sum(path.stat().st_size for path in packed), trained=weights is None,
     )  # fmt: skip
@@ -279,7 +279,7 @@ def _contents(path: Path) -> str:
     """Digest of the weights and of what the model is, without the seconds that it took to learn."""
     from safetensors.torch import load_file
 
-    model, _ = ImageModel.unpack(path)
+    model, _ = ToadModel.unpack(path)
     tensors = load_file(path)
     arrays = (tensors[name].contiguous().numpy().tobytes() for name in sorted(tensors))
     return digest(json.dumps(model.facts(), sort_keys=True).encode(), *arrays)

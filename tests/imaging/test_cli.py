@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 from genodiff.core.training import _State
 from imaging import cli, runs
 from imaging.features import FeatureNetwork, save_features
-from imaging.models import ImageModel
 from imaging.samples import draw
+from imaging.toad import ToadModel
 from tests.imaging.images import disc_sets, discs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -120,7 +120,7 @@ def test_a_model_draws_images(edm: Path, tmp_path: Path, steps: int, nfe: int) -
 
 
 def test_seeds_decide_what_is_drawn(edm: Path) -> None:
-    model = ImageModel.load(edm)
+    model = ToadModel.load(edm)
     a, b, c = (draw(model, 4, steps=2, seed=s).pixels for s in (1, 1, 2))
     assert (a == b).all()
     assert (a != c).any()
@@ -130,12 +130,12 @@ def test_seeds_decide_what_is_drawn(edm: Path) -> None:
 def test_a_schedule_and_a_time_are_learned(edm: Path, pictures: Path, tmp_path: Path) -> None:
     ani, timed = tmp_path / "ani", tmp_path / "timed"
     succeed("learn-schedule", edm, "--steps", 8, *TINY, "--data-path", pictures, "-o", ani)
-    model = ImageModel.load(ani)
+    model = ToadModel.load(ani)
     assert model.toad.cuts == (0.5,)
     assert model.learned == ("network", "schedule")
     assert (model.schedule.offset != 0).any()
     succeed("learn-time", ani, "--steps", 8, *TINY, "--data-path", pictures, "-o", timed)
-    last = ImageModel.load(timed)
+    last = ToadModel.load(timed)
     assert last.learned == ("network", "schedule", "time")
     assert last.clock is not None
     assert (last.clock.offset != 0).any()
@@ -153,7 +153,7 @@ def test_a_schedule_of_constant_speed_is_fitted_and_kept(edm: Path, pictures: Pa
     out = tmp_path / "fitted"
     succeed("learn-schedule", edm, "--method", "constant-speed", "--subspaces", 1, "--steps", 2, *TINY,
             "--data-path", pictures, "-o", out)  # fmt: skip
-    model, start = ImageModel.load(out), ImageModel.load(edm)
+    model, start = ToadModel.load(out), ToadModel.load(edm)
     assert model.learned == ("network", "constant speed")
     assert not model.schedule.offset.any()
     assert (model.schedule.log_knots() - start.schedule.log_knots()).abs().max() > 0.1

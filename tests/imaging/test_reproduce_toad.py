@@ -17,13 +17,13 @@ from genodiff.core.training import TrainingConfig
 from imaging import cli
 from imaging.errors import ImagingError
 from imaging.features import FeatureNetwork, save_features
-from imaging.models import ImageModel
 from imaging.networks import UNetConfig
 from imaging.reproduce import toad
 from imaging.reproduce.stages import Stages
 from imaging.reproduce.table import PAPER, paper_order, summary, verdicts
 from imaging.runs import Source
 from imaging.samples import draw
+from imaging.toad import ToadModel
 from tests.imaging.images import disc_sets, discs
 
 SHORT = TrainingConfig(steps=3, batch=8, learning_rate=1e-3, warmup=1, validate_every=3, checkpoint_seconds=0.0)
@@ -121,7 +121,7 @@ def test_an_interrupted_run_goes_on_to_equal_bits(
     assert (output / "toad.csv").read_bytes() == (done / "toad.csv").read_bytes()
     for name in toad.MODELS:
         ours, theirs = (
-            ImageModel.unpack(folder / "weights" / f"folder-{name}.safetensors")[0].denoiser.state_dict()
+            ToadModel.unpack(folder / "weights" / f"folder-{name}.safetensors")[0].denoiser.state_dict()
             for folder in (output, done)
         )
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
@@ -149,7 +149,7 @@ def test_published_models_give_the_same_table(done: Path, settings: toad.Setting
 
 
 def test_rows_are_the_models_with_and_without_their_clock(done: Path) -> None:
-    model, said = ImageModel.unpack(done / "weights" / "folder-ani.safetensors")
+    model, said = ToadModel.unpack(done / "weights" / "folder-ani.safetensors")
     assert said["seconds"] > 0
     assert model.toad.subspaces == 2
     assert model.clock is not None
@@ -163,7 +163,7 @@ def test_rows_are_the_models_with_and_without_their_clock(done: Path) -> None:
 
 def test_half_precision_moves_only_the_network(done: Path) -> None:
     folder = next((done / ".stages").glob("folder-ani-timed-*[!n]"))
-    whole, (packed, _) = ImageModel.load(folder), ImageModel.unpack(done / "weights" / "folder-ani.safetensors")
+    whole, (packed, _) = ToadModel.load(folder), ToadModel.unpack(done / "weights" / "folder-ani.safetensors")
     halved = packed.denoiser.state_dict()
     network = {f"network.{name}" for name, _ in whole.denoiser.network.named_parameters()}
     for name, tensor in whole.denoiser.state_dict().items():
@@ -232,7 +232,7 @@ def test_absent_models_are_named(settings: toad.Settings, tmp_path: Path) -> Non
         toad.reproduce(tmp_path / "x", settings, command=COMMAND, weights=tmp_path)
     (tmp_path / "damaged.safetensors").write_bytes(b"no model")
     with pytest.raises(ImagingError, match=r"damaged\.safetensors holds no readable model"):
-        ImageModel.unpack(tmp_path / "damaged.safetensors")
+        ToadModel.unpack(tmp_path / "damaged.safetensors")
 
 
 def test_the_command_refuses_in_one_line(tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ def test_the_models_of_the_full_run_fit_into_ten_megabytes(tmp_path: Path) -> No
     size = 0
     for channels in (1, 3):
         shape = (channels, 32, 32)
-        model = ImageModel.new(Toad(shape), toad.FULL.network, moments=(0.0, 0.25), source={}, seed=1)
+        model = ToadModel.new(Toad(shape), toad.FULL.network, moments=(0.0, 0.25), source={}, seed=1)
         model.pack(tmp_path / "model.safetensors")
         size += 3 * (tmp_path / "model.safetensors").stat().st_size
     assert size < 10_000_000
