@@ -12,18 +12,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from genodiff.core.denoisers import Denoiser
+from genodiff.core.denoisers import Denoiser, velocity
+from genodiff.core.flexible import FlexibleDiffusion
+from genodiff.core.langevin import LangevinDiffusion
 from genodiff.core.learning import frozen
 from genodiff.core.odes import Pair, solve
-from genodiff.core.processes import Diffusion
+from genodiff.core.processes import Diffusion, LinearDiffusion
 
-__all__ = ["Likelihood", "Trace", "flow_likelihood", "log_likelihood", "velocity"]
+__all__ = ["Likelihood", "Trace", "flow_likelihood", "log_likelihood", "position_likelihood"]
 
 Trace = Literal["hutchinson", "exact"]
 
@@ -44,15 +46,14 @@ class Likelihood:
     evaluations: int
 
 
-def velocity(denoiser: Denoiser, x: Tensor, t: Tensor, **condition: Any) -> Tensor:
-    """v(x, t), the probability flow of the denoiser's process per unit of t, (B, d)."""
-    process = denoiser.process
-    return process.drift(x, t) - 0.5 * process.diffused(denoiser.score(x, t, **condition), t)
-
-
 def _stationary(process: Diffusion) -> Callable[[Tensor], Tensor]:
     """log N(x; μ, S) with S the stationary variance of every mode."""
-    variance = process.stationary_variance().to(torch.float64)
+    if isinstance(process, FlexibleDiffusion):
+        variance = torch.ones_like(process.mean, dtype=torch.float64)
+    elif isinstance(process, LinearDiffusion):
+        variance = process.stationary_variance().to(torch.float64)
+    else:
+        raise ValueError(f"{type(process).__name__} has no stationary law: give the prior")
 
     def log_prob(x: Tensor) -> Tensor:
         z = process.basis.analysis((x - process.mean).to(process.mean.dtype)).to(torch.float64)
@@ -145,3 +146,19 @@ def flow_likelihood(
 def log_likelihood(denoiser: Denoiser, x: Tensor, **options: Any) -> Tensor:
     """log p_ε(x) in nats, (B,) float64: :func:`flow_likelihood` without what it took."""
     return flow_likelihood(denoiser, x, **options).nats
+
+
+def position_likelihood(
+    denoiser: Denoiser, x: Tensor, *, generator: torch.Generator | None = None, **options: Any
+) -> Likelihood:
+    """A lower bound on log p_ε of positions alone in a Langevin process, unbiased with one draw of velocities a row.
+
+    log p(x) ≥ E_{v ~ N(0, γ)}[log p(x, v)] + ½ d log(2πeγ), by Jensen's inequality; ``options`` as for
+    :func:`flow_likelihood`.
+    """
+    process = denoiser.process
+    if not isinstance(process, LangevinDiffusion):
+        raise ValueError(f"needs positions and velocities, got {type(process).__name__}")
+    joint = flow_likelihood(denoiser, process.moving(x, generator=generator), generator=generator, **options)
+    entropy = 0.5 * x.shape[-1] * math.log(2 * math.pi * math.e * process.velocity_variance)
+    return replace(joint, nats=joint.nats + entropy)

@@ -13,10 +13,13 @@ import torch
 from scipy import integrate
 from torch import Tensor
 
-__all__ = ["Pair", "solve"]
+__all__ = ["ORDERS", "Pair", "solve"]
 
 Pair = Literal["RK23", "RK45", "DOP853"]
 """Embedded Runge–Kutta pairs: Bogacki–Shampine 3(2), Dormand–Prince 5(4), Dormand–Prince 8(5, 3)."""
+
+ORDERS: dict[Pair, int] = {"RK23": 3, "RK45": 5, "DOP853": 8}
+"""Order of the solution that is carried on."""
 
 
 def solve(
@@ -46,11 +49,13 @@ def solve(
         float64 state at ``end``, shape of y, on its device, and the number of evaluations.
 
     Raises:
-        ValueError: a tolerance that is not positive.
+        ValueError: a tolerance that is not positive, or an unknown pair.
         ArithmeticError: a slope that is not finite, or steps that shrink to nothing.
     """
     if not (rtol > 0 and atol > 0):
         raise ValueError(f"tolerances must be positive, got rtol={rtol} and atol={atol}")
+    if pair not in ORDERS:
+        raise ValueError(f"expected a pair among {', '.join(ORDERS)}, got {pair!r}")
 
     def flat(alpha: float, values: object) -> object:
         state = torch.as_tensor(values).to(y.device).view(y.shape)

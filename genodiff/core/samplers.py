@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from genodiff.core.denoisers import Denoiser
-from genodiff.core.odes import Pair, solve
+from genodiff.core.denoisers import Denoiser, velocity
+from genodiff.core.odes import ORDERS, Pair, solve
 from genodiff.core.processes import Diffusion, LinearDiffusion
 from genodiff.core.subspaces import SubspaceDiffusion
 
@@ -81,8 +81,7 @@ class Sampler:
 
     def _velocity(self, x: Tensor, t: Tensor, *, score_share: float, condition: dict[str, Any]) -> Tensor:
         """Forward-time velocity M(x − μ) − share · β · score, per unit of t."""
-        score = self.denoiser.score(x, t, **condition)
-        return self.process.drift(x, t) - score_share * self.process.diffused(score, t)
+        return velocity(self.denoiser, x, t, score_share=score_share, **condition)
 
 
 def bridge(sampler: Sampler, x_t: Tensor, d: Tensor, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
@@ -226,12 +225,10 @@ class AdaptiveODE(EulerODE):
         evaluations: slopes computed so far, over all batches.
     """
 
-    order = 5
-
     def __init__(self, denoiser: Denoiser, *, rtol: float = 1e-5, atol: float = 1e-5, pair: Pair = "RK45") -> None:
         super().__init__(denoiser)
         self.rtol, self.atol, self.pair = rtol, atol, pair
-        self.order = {"RK23": 3, "RK45": 5, "DOP853": 8}[pair]
+        self.order = ORDERS[pair]
         self.evaluations = 0
 
     def step(

@@ -39,7 +39,7 @@ def test_the_state_is_double_though_the_slope_is_single() -> None:
 
 
 def test_slopes_that_are_not_finite_and_tolerances_that_are_not_positive_are_refused() -> None:
-    with pytest.raises(ArithmeticError, match="not finite at 0.0"):
+    with pytest.raises(ArithmeticError, match=r"not finite at 0\.0"):
         solve(lambda t, x: x / 0, torch.ones(1), 0.0, 1.0)
     with pytest.raises(ArithmeticError, match="stopped at"):
         solve(lambda t, x: x.square() * x, torch.ones(1), 0.0, 1.0)
