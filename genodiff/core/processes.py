@@ -124,6 +124,10 @@ class Diffusion(nn.Module):
         """The covariance that the noise gains per unit of t, applied to v, shape of v."""
         raise NotImplementedError
 
+    def shaken(self, noise: Tensor, t: Tensor, step: Tensor | float = 1.0) -> Tensor:
+        """What standard normal noise, in the coordinates of x, adds to the state over a short ``step`` of t."""
+        raise NotImplementedError
+
     def noise_ratio(self, t: Tensor, *, rate: float) -> Tensor:
         """ρ = s²/m² at t for a mode that contracts at ``rate`` ≤ 0."""
         raise NotImplementedError
@@ -215,6 +219,10 @@ class LinearDiffusion(Diffusion):
     def diffused(self, v: Tensor, t: Tensor) -> Tensor:
         """β dτ/dt v."""
         return self.diffusion(t) * v
+
+    def shaken(self, noise: Tensor, t: Tensor, step: Tensor | float = 1.0) -> Tensor:
+        """(β dτ/dt step)^{1/2} noise."""
+        return torch.sqrt(self.diffusion(t) * step) * noise
 
     def stationary_variance(self) -> Tensor:
         """−β / (2 c_i) per mode (Lemma 7).

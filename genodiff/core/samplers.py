@@ -21,7 +21,7 @@ from torch import Tensor
 
 from genodiff.core.denoisers import Denoiser, velocity
 from genodiff.core.odes import ORDERS, Pair, solve
-from genodiff.core.processes import Diffusion, LinearDiffusion
+from genodiff.core.processes import Diffusion
 from genodiff.core.subspaces import SubspaceDiffusion
 
 __all__ = ["AdaptiveODE", "Ancestral", "EulerFlow", "EulerMaruyama", "EulerODE", "HeunFlow", "HeunODE", "Sampler"]
@@ -130,23 +130,17 @@ class Ancestral(Sampler):
 
 
 class EulerMaruyama(Sampler):
-    """First-order discretisation of the reverse SDE of a process with a scalar noise amplitude."""
+    """First-order discretisation of the reverse SDE, x̄' = −drift + diffused(score), shaken as the process itself is."""
 
     stochastic = True
-    process: LinearDiffusion
-
-    def __init__(self, denoiser: Denoiser) -> None:
-        if not isinstance(denoiser.process, LinearDiffusion):
-            raise ValueError(f"Euler–Maruyama needs a linear diffusion, got {type(denoiser.process).__name__}")
-        super().__init__(denoiser)
 
     def step(
         self, x_t: Tensor, t: Tensor, s: Tensor, *, generator: torch.Generator | None = None, **condition: Any
     ) -> Tensor:
-        """x_s = x_t − (t − s) [M(x_t − μ) − β score] + √(β (t − s)) ξ."""
+        """x_s = x_t − (t − s) [M(x_t − μ) − β score] + √(β (t − s)) ξ for a linear diffusion."""
         noise = torch.randn(x_t.shape, generator=generator, device=x_t.device, dtype=x_t.dtype)
         velocity = self._velocity(x_t, t, score_share=1.0, condition=condition)
-        return x_t + (s - t) * velocity + torch.sqrt(self.process.diffusion(t) * (t - s)) * noise
+        return x_t + (s - t) * velocity + self.process.shaken(noise, t, t - s)
 
 
 class EulerODE(Sampler):

@@ -106,6 +106,10 @@ class SubspaceDiffusion(Diffusion):
         """∂_t M_t v."""
         return self.act(self.schedule.rates(t), v)
 
+    def shaken(self, noise: Tensor, t: Tensor, step: Tensor | float = 1.0) -> Tensor:
+        """(∂_t M_t step)^{1/2} noise."""
+        return self.act((self.schedule.rates(t) * step).sqrt(), noise)
+
     def transition(self, s: Tensor, t: Tensor) -> Transition:
         """X_t given X_s: variance M_t − M_s."""
         variance = self.variance(t) - self.variance(s)

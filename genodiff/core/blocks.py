@@ -1,0 +1,242 @@
+"""Small square matrices side by side, (..., n, k, k): products, triangular factors and the decay of linear diffusions.
+
+For k up to a few, a batch of tiny products or factorisations costs far more in calls than in arithmetic, so they are
+written out over whole arrays; the memory of the results runs over blocks, not over the entries of one block.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from genodiff.core.bases import full_precision
+
+__all__ = [
+    "Grouping", "antisymmetric", "apply", "cholesky", "decay", "exponential", "log_det", "multiply", "solve_lower",
+    "solve_upper",
+]  # fmt: skip
+
+_WRITTEN_OUT = 4
+"""Largest k for which operations are written out."""
+
+_REACH = 0.5
+"""Largest ‖A‖ u at which the series of :func:`decay` are summed."""
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """Which modes make a block.
+
+    Attributes:
+        size: k, the number of modes of a block.
+        order: the modes in the order of the blocks, (d,) whole numbers; consecutive if ``None``.
+        inverse: the place of every mode in ``order``, (d,).
+    """
+
+    size: int
+    order: Tensor | None = None
+    inverse: Tensor | None = None
+
+    def split(self, z: Tensor) -> Tensor:
+        """Modes (..., d) as blocks (..., n, k)."""
+        taken = z if self.order is None else z[..., self.order]
+        return taken.unflatten(-1, (-1, self.size))
+
+    def join(self, z: Tensor) -> Tensor:
+        """The inverse of :meth:`split`."""
+        flat = z.flatten(-2)
+        return flat if self.inverse is None else flat[..., self.inverse]
+
+
+def antisymmetric(upper: Tensor, k: int) -> Tensor:
+    """Matrices (..., k, k) with the given entries (..., k(k−1)/2) above the diagonal and their negatives below."""
+    i, j = torch.triu_indices(k, k, offset=1, device=upper.device)
+    full = upper.new_zeros(*upper.shape[:-1], k * k).index_copy(-1, i * k + j, upper).unflatten(-1, (k, k))
+    return full - full.mT
+
+
+def exponential(h: Tensor) -> Tensor:
+    """exp(H) of antisymmetric blocks (..., k, k): rotations."""
+    k = h.shape[-1]
+    if k == 1:
+        return torch.ones_like(h)
+    if k == 2:
+        c, s = h[..., 0, 1].cos(), h[..., 0, 1].sin()
+        return torch.stack([torch.stack([c, s], -1), torch.stack([-s, c], -1)], -2)
+    return torch.linalg.matrix_exp(h)
+
+
+class _Product(torch.autograd.Function):
+    """a b written out. Its derivatives are products again, which saves the many small sums of the written-out form."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+        ctx.save_for_backward(a, b)
+        total = a[..., :, :1] * b[..., :1, :]
+        for j in range(1, a.shape[-1]):
+            total.addcmul_(a[..., :, j : j + 1], b[..., j : j + 1, :])
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        (grad,), (a, b) = grads, ctx.saved_tensors
+        of_a, of_b = ctx.needs_input_grad
+        return (
+            multiply(grad, b.mT).sum_to_size(a.shape) if of_a else None,
+            multiply(a.mT, grad).sum_to_size(b.shape) if of_b else None,
+        )
+
+
+def multiply(a: Tensor, b: Tensor) -> Tensor:
+    """Products a b of blocks, (..., k, k) with (..., k, m)."""
+    if max(*a.shape[-2:], b.shape[-1]) <= _WRITTEN_OUT:
+        return _Product.apply(a, b)  # type: ignore[no-untyped-call]
+    with full_precision(a):
+        return a @ b
+
+
+def apply(a: Tensor, z: Tensor) -> Tensor:
+    """Products a z of blocks (..., n, k, k) with vectors (..., n, k)."""
+    return multiply(a, z.unsqueeze(-1)).squeeze(-1)
+
+
+def cholesky(a: Tensor) -> Tensor:
+    """The lower triangular L with L Lᵀ = a for positive definite blocks; a block of zeros has the factor zero.
+
+    A block that is not positive semi-definite gives NaN, or an error of torch where k is large.
+    """
+    k = a.shape[-1]
+    if k > _WRITTEN_OUT:
+        return torch.linalg.cholesky(a)
+    factor: list[list[Tensor]] = []
+    inverse_pivots: list[Tensor] = []
+    zero = torch.zeros_like(a[..., 0, 0])
+    for i in range(k):
+        row: list[Tensor] = []
+        for j in range(i + 1):
+            left = a[..., i, j]
+            for m in range(j):
+                left = torch.addcmul(left, row[m], factor[j][m] if j < i else row[m], value=-1)
+            if j < i:
+                row.append(left * inverse_pivots[j])
+            else:
+                # The root of 0 has no slope: it is taken out of the gradient's way.
+                empty = left == 0
+                pivot = torch.where(empty, 1.0, left).sqrt()
+                row.append(torch.where(empty, 0.0, pivot))
+                inverse_pivots.append(1 / pivot)
+        factor.append(row)
+    entries = [factor[i][j] if j <= i else zero for i in range(k) for j in range(k)]
+    return _assembled(entries, k)
+
+
+def _assembled(entries: list[Tensor], k: int) -> Tensor:
+    """Blocks (..., k, k) of k² entries (...) row by row, held so that every entry is contiguous."""
+    stacked = torch.stack(entries).unflatten(0, (k, k))
+    return stacked.movedim((0, 1), (-2, -1))
+
+
+def solve_lower(factor: Tensor, z: Tensor) -> Tensor:
+    """L⁻¹ z for lower triangular L (..., n, k, k) and z (..., n, k)."""
+    k = factor.shape[-1]
+    if k > _WRITTEN_OUT:
+        return torch.linalg.solve_triangular(factor, z.unsqueeze(-1), upper=False).squeeze(-1)
+    found: list[Tensor] = []
+    for i in range(k):
+        left = z[..., i]
+        for j in range(i):
+            left = left - factor[..., i, j] * found[j]
+        found.append(left / factor[..., i, i])
+    return torch.stack(found, -1)
+
+
+def solve_upper(factor: Tensor, z: Tensor) -> Tensor:
+    """L⁻ᵀ z for lower triangular L (..., n, k, k) and z (..., n, k)."""
+    # Reversing both axes of Lᵀ makes it lower triangular.
+    return solve_lower(factor.mT.flip(-1, -2), z.flip(-1)).flip(-1)
+
+
+def log_det(factor: Tensor) -> Tensor:
+    """log det(L Lᵀ) of every block, (..., n), from the Cholesky factor."""
+    return 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+
+def decay(symmetric: Tensor, skew: Tensor, elapsed: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and covariance of dX = −(½S + W) X du + S^{1/2} dw after a time u:
+
+        Φ = exp(−A u),    C = ∫_0^u e^{−Av} S e^{−Aᵀv} dv = I − ΦΦᵀ,    A = ½S + W.
+
+    I − ΦΦᵀ loses all digits for small u, and more for a direction the noise reaches only through others (its variance
+    is of order u³). Both are therefore summed as power series up to ‖A‖ u = ½ and doubled from there,
+
+        C(2u) = C + ΦCΦᵀ,    Φ(2u) = Φ²,
+
+    where nothing cancels and nothing grows; every block at every time is doubled as often as it needs. The derivative
+    of C, which is not small compared with its terms, is that of I − ΦΦᵀ.
+
+    Args:
+        symmetric: S ⪰ 0, (n, k, k).
+        skew: W = −Wᵀ, (n, k, k).
+        elapsed: u ≥ 0, (...).
+
+    Returns:
+        Φ and C, (..., n, k, k).
+    """
+    k = symmetric.shape[-1]
+    u = elapsed.to(symmetric.dtype).unsqueeze(-1)
+    if k == 1:
+        exponent = -symmetric[:, 0, 0] * u
+        return (0.5 * exponent).exp()[..., None, None], -torch.expm1(exponent)[..., None, None]
+    a = 0.5 * symmetric + skew
+    with torch.no_grad():
+        size = torch.linalg.matrix_norm(a)
+        size = torch.where(size > 0, size, 1.0)
+        doublings = torch.ceil(torch.log2(size * u / _REACH)).clamp_min(0)  # (..., n)
+        unit = size[:, None, None]
+        covariance = _covariance(a / unit, symmetric / unit, size * u * torch.exp2(-doublings))
+    phi = _exponential(-_by_entry(a, u.ndim) * (u * torch.exp2(-doublings)))
+    for i in range(int(doublings.max()) if doublings.numel() else 0):
+        on = (i < doublings)[..., None, None]
+        with torch.no_grad():
+            grown = multiply(multiply(phi, covariance), phi.mT)
+            covariance = torch.where(on, covariance + grown, covariance)
+        phi = torch.where(on, multiply(phi, phi), phi)
+    square = multiply(phi, phi.mT)
+    return phi, covariance - (square - square.detach())
+
+
+def _by_entry(a: Tensor, ndim: int) -> Tensor:
+    """Blocks (n, k, k) as (k, k, 1, …, 1, n), with ndim axes after the first two: memory runs over blocks."""
+    entries = a.movedim(0, -1).contiguous()
+    return entries.view(*entries.shape[:2], *([1] * (ndim - 1)), -1)
+
+
+def _exponential(by_entry: Tensor) -> Tensor:
+    """Σ M^j/j! to rounding for ‖M‖ ≤ ½, by Horner's rule; M (k, k, ..., n) to (..., n, k, k)."""
+    m = by_entry.movedim((0, 1), (-2, -1))
+    eps = torch.finfo(m.dtype).eps
+    terms = next(j for j in range(1, 40) if _REACH**j / math.factorial(j) < 0.1 * eps)
+    one = torch.eye(m.shape[-1], dtype=m.dtype, device=m.device)
+    total = one + m / terms
+    for j in range(terms - 1, 0, -1):
+        total = one + multiply(m, total) / j
+    return total
+
+
+def _covariance(a: Tensor, s: Tensor, u: Tensor) -> Tensor:
+    """Σ X_j u^{j+1}/(j+1)! with X_0 = s, X_{j+1} = −(a X_j + X_j aᵀ), to rounding for ‖a‖u ≤ ½, (..., n, k, k)."""
+    # ‖X_j‖ u^j ≤ (2‖a‖u)^j ‖s‖, so that the terms fall as 1/(j+1)!.
+    terms = next(j for j in range(1, 40) if 1 / math.factorial(j + 1) < 0.1 * torch.finfo(a.dtype).eps)
+    coefficients = [s]
+    for j in range(1, terms):
+        moved = a @ coefficients[-1]
+        coefficients.append(-(moved + moved.mT) / (j + 1))
+    by_entry = [_by_entry(c, u.ndim) for c in coefficients]
+    total = by_entry[-1] * u
+    for c in reversed(by_entry[:-1]):
+        total = (c + total) * u
+    return total.movedim((0, 1), (-2, -1))
