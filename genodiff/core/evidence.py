@@ -94,16 +94,17 @@ def _mismatch(process: FlexibleDiffusion, given: BlockTransition, score: Tensor,
 
 def ends(process: FlexibleDiffusion, x_0: Tensor, *, epsilon: float) -> Tensor:
     """What of the bound is known without a score, the KL at T and the cross-entropy at ε: nats, (B,)."""
-    end, start = (_given(process, x_0.new_tensor(u)) for u in (process.horizon, epsilon))
-    z = apply(end.phi, end.blocks(_state(process, x_0)))
-    trace = end.covariance.diagonal(dim1=-2, dim2=-1).sum()
-    forgotten = 0.5 * (z.square().sum((-2, -1)) + trace - process.dim - end.log_det())
+    both = _given(process, x_0.new_tensor([process.horizon, epsilon]))
+    phi, factor, log_dets = both.phi, both.factor, both.log_det()
+    z = apply(phi[0], both.blocks(_state(process, x_0)))
+    trace = both.covariance[0].diagonal(dim1=-2, dim2=-1).sum()
+    forgotten = 0.5 * (z.square().sum((-2, -1)) + trace - process.dim - log_dets[0])
     if isinstance(process, LangevinDiffusion):
-        precision = solve_lower(start.factor, start.phi[..., 0]).square().sum(-1)
+        precision = solve_lower(factor[1], phi[1, ..., 0]).square().sum(-1)
         return forgotten + 0.5 * (_LOG_2PIE - precision.log()).sum()
     # log |det Φ_ε| = −½ κ B(ε) tr R⁻¹.
     contraction = process.elapsed(x_0.new_zeros(()), x_0.new_tensor(epsilon)) * process.spectrum().sum()
-    return forgotten + 0.5 * (process.dim * _LOG_2PIE + start.log_det() + contraction)
+    return forgotten + 0.5 * (process.dim * _LOG_2PIE + log_dets[1] + contraction)
 
 
 @dataclass(frozen=True)
