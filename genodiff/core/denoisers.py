@@ -29,6 +29,7 @@ __all__ = [
     "NoiseDenoiser",
     "ResidualDenoiser",
     "terminal",
+    "velocity",
 ]
 
 AnchorCovariance = Literal["noise", "within", "total"]
@@ -66,6 +67,12 @@ class Denoiser(nn.Module):
         A denoiser that knows no more than the posterior mean returns the mean.
         """
         return self(x_t, t, **condition)
+
+
+def velocity(denoiser: Denoiser, x: Tensor, t: Tensor, *, score_share: float = 0.5, **condition: Any) -> Tensor:
+    """drift − share · diffused(score) per unit of t, (B, d): the probability flow at ½, the reverse drift at 1."""
+    score = denoiser.score(x, t, **condition)
+    return denoiser.process.drift(x, t) - score_share * denoiser.process.diffused(score, t)
 
 
 class GaussianMixture(nn.Module):

@@ -5,24 +5,27 @@
 - :class:`Ancestral` draws x_0 from its posterior and x_s from the exact Gaussian bridge p(x_s | x_t, x_0).
 - :class:`EulerMaruyama` discretises the reverse SDE dX̄ = [−M(X̄ − μ) + β∇log p] dτ + √β dW̄ (GOU eq. 11).
 - :class:`EulerODE`, :class:`HeunODE` integrate the probability flow, which has half the score term and no noise.
+- :class:`AdaptiveODE` integrates it with steps that adapt to the error.
 - :class:`EulerFlow`, :class:`HeunFlow` integrate the flow of anisotropic noise along M^{1/2} (TOAD eq. 7, 17).
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from genodiff.core.denoisers import Denoiser
+from genodiff.core.denoisers import Denoiser, velocity
 from genodiff.core.flexible import FlexibleDiffusion
+from genodiff.core.odes import ORDERS, Pair, solve
 from genodiff.core.processes import Diffusion
 from genodiff.core.subspaces import SubspaceDiffusion
 
-__all__ = ["Ancestral", "EulerFlow", "EulerMaruyama", "EulerODE", "HeunFlow", "HeunODE", "Sampler"]
+__all__ = ["AdaptiveODE", "Ancestral", "EulerFlow", "EulerMaruyama", "EulerODE", "HeunFlow", "HeunODE", "Sampler"]
 
 
 class Sampler:
@@ -79,8 +82,7 @@ class Sampler:
 
     def _velocity(self, x: Tensor, t: Tensor, *, score_share: float, condition: dict[str, Any]) -> Tensor:
         """Forward-time velocity M(x − μ) − share · β · score, per unit of t."""
-        score = self.denoiser.score(x, t, **condition)
-        return self.process.drift(x, t) - score_share * self.process.diffused(score, t)
+        return velocity(self.denoiser, x, t, score_share=score_share, **condition)
 
 
 def bridge(sampler: Sampler, x_t: Tensor, d: Tensor, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
@@ -202,6 +204,46 @@ class HeunODE(EulerODE):
         second = self._slope(self._moved(x_t, part * first), t_hat, condition)
         weight = whole / (2 * part)
         return self._moved(x_t, whole * ((1 - weight) * first + weight * second))
+
+
+class AdaptiveODE(EulerODE):
+    """An embedded Runge–Kutta pair between two times of the grid, as many steps as its tolerance asks for.
+
+    The grid may thus be a single interval. Time runs on a logarithmic scale, on which the flow is smooth towards 0; a
+    step that ends at 0 itself, where the score is not defined, is taken by one slope.
+
+    Args:
+        denoiser: the posterior mean.
+        rtol: relative tolerance of a step.
+        atol: absolute tolerance of a step.
+        pair: the Runge–Kutta pair.
+
+    Attributes:
+        evaluations: slopes computed so far, over all batches.
+    """
+
+    def __init__(self, denoiser: Denoiser, *, rtol: float = 1e-5, atol: float = 1e-5, pair: Pair = "RK45") -> None:
+        super().__init__(denoiser)
+        self.rtol, self.atol, self.pair = rtol, atol, pair
+        self.order = ORDERS[pair]
+        self.evaluations = 0
+
+    def step(
+        self, x_t: Tensor, t: Tensor, s: Tensor, *, generator: torch.Generator | None = None, **condition: Any
+    ) -> Tensor:
+        """x_s of the flow through x_t, as exact as the tolerances; all rows take the same steps."""
+        if float(s) == 0.0:
+            self.evaluations += 1
+            return super().step(x_t, t, s, **condition)
+
+        def slope(log_t: Tensor, x: Tensor) -> Tensor:
+            at = log_t.exp()
+            return at * self._slope(x.to(x_t.dtype), at.to(x_t.dtype), condition)
+
+        span = math.log(float(t)), math.log(float(s))
+        x_s, evaluations = solve(slope, x_t, *span, rtol=self.rtol, atol=self.atol, pair=self.pair)
+        self.evaluations += evaluations
+        return x_s.to(x_t.dtype)
 
 
 class _NoisePath(EulerODE):
