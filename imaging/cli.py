@@ -6,9 +6,8 @@ Nothing heavy is imported before a command runs. ``genodiff`` finds this group b
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -31,6 +30,9 @@ from imaging.options import (
     training_options,
 )
 
+if TYPE_CHECKING:
+    from imaging.fp import Process, SamplerName
+
 __all__ = ["main"]
 
 
@@ -50,6 +52,27 @@ def main() -> None:
 @main.command()
 @data_options
 @click.option("-o", "--output", type=PATH, required=True, help="Folder for the model.")
+@click.option(
+    "--process",
+    type=click.Choice(["edm", "vp", "fp-noise", "fp-drift", "fp", "cld"]),
+    default="edm",
+    show_default=True,
+    help="The forward process; of all but edm a likelihood can be given.",
+)
+@click.option(
+    "--jointly",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="Share of the steps, at the start, in which a process of fp-… is learned with the network; 1 is all.",
+)
+@click.option(
+    "--rank",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Rank of a learned rotation of the basis of cosines, for a process of fp-….",
+)
 @training_options
 @click.option(
     "--widths",
@@ -75,25 +98,36 @@ def main() -> None:
 @seed_option
 @threads_option
 @output_options
-def train(output: Path, **o: Any) -> None:
-    """Train the baseline, EDM (Karras et al. 2022): isotropic noise on a fixed schedule.
+def train(output: Path, process: str, **o: Any) -> None:
+    """Train a model from noise to images on one forward process.
 
-    An interrupted run goes on from its last checkpoint when the same command is given again.
+    edm is the baseline of learned schedules (Karras et al. 2022): isotropic noise on a fixed schedule. The others leave
+    N(0, I) as it is and are trained by a bound on the likelihood: vp adds noise alike to all frequencies; fp-noise
+    learns how fast for each of them, fp-drift how pairs of them turn into each other, fp both; cld adds noise to
+    velocities. An interrupted run goes on from its last checkpoint when the same command is given again.
 
     \b
     Examples:
       genodiff imaging train --data fashion-mnist -o edm/
       genodiff imaging train --data emoji --steps 40000 --widths 48,96,192 -o edm-emoji/
+      genodiff imaging train --data mnist --size 28 --widths 24,48 --process fp-noise -o noise/
       genodiff imaging train --data cifar10 --data-path cifar-10-batches-bin --widths 128,256,256 -o edm-cifar/
     """
     limit_threads(o["threads"])
     from imaging import runs
     from imaging.networks import UNetConfig
 
-    result = runs.train_model(
-        source_of(o), output, network=UNetConfig(widths=o["widths"], blocks=o["blocks"], patch=o["patch"]),
-        config=config_of(runs.TRAINING, o), seed=o["seed"], force=o["force"], progress=show_bars(o["quiet"]),
-    )  # fmt: skip
+    network = UNetConfig(widths=o["widths"], blocks=o["blocks"], patch=o["patch"])
+    common: dict[str, Any] = {
+        "network": network, "seed": o["seed"], "force": o["force"], "progress": show_bars(o["quiet"])
+    }  # fmt: skip
+    if process == "edm":
+        result = runs.train_model(source_of(o), output, config=config_of(runs.TRAINING, o), **common)
+    else:
+        result = runs.train_flexible(
+            source_of(o), output, process=cast("Process", process), rank=o["rank"], jointly=o["jointly"],
+            config=config_of(runs.EVIDENCE, o), **common,
+        )  # fmt: skip
     say_trained(result, output)
 
 
@@ -212,23 +246,31 @@ def learn_time(model: Path, output: Path, **o: Any) -> None:
     show_default=True,
     help="Steps of the sampler; 5, 6, 7, 8, 10, 18 and 40 call the network 9, 11, 13, 15, 19, 35 and 79 times.",
 )
+@click.option(
+    "--sampler",
+    type=click.Choice(["heun", "euler-maruyama", "ancestral"]),
+    help="For models of vp, fp-… and cld: the probability flow (default), the reverse equation in equal steps (take "
+    "1,000), or the exact bridge (100).",
+)
 @seed_option
 @threads_option
 @output_options
-def sample(model: Path, output: Path, n: int, steps: int, **o: Any) -> None:
+def sample(model: Path, output: Path, n: int, steps: int, sampler: str | None, **o: Any) -> None:
     """Draw images from a MODEL folder: an .npz of bytes, and a PNG of the first of them.
 
     \b
     Examples:
       genodiff imaging sample edm/ -o edm.npz
       genodiff imaging sample edm/ -n 10000 --steps 5 --seed 3 -o few.npz
+      genodiff imaging sample noise/ --steps 1000 --sampler euler-maruyama -o noise.npz
     """
     limit_threads(o["threads"])
     from imaging import samples
 
     nfe = samples.sample_model(
-        model, output, n=n, steps=steps, seed=o["seed"], force=o["force"], progress=show_bars(o["quiet"])
-    )
+        model, output, n=n, steps=steps, sampler=cast("SamplerName | None", sampler), seed=o["seed"],
+        force=o["force"], progress=show_bars(o["quiet"]),
+    )  # fmt: skip
     click.echo(f"{n:,} images, the network called {nfe} times for each: {output}")
 
 
@@ -267,11 +309,13 @@ def train_features(output: Path, **o: Any) -> None:
     "--features", help="Name of shipped features or a file from train-features; those of the set if not given."
 )
 @click.option("--fid-weights", type=PATH, help="Inception weights, for the true FID (needs torch-fidelity).")
+@click.option("--likelihood", is_flag=True, help="Bits per dimension of test images under a model folder, instead.")
+@click.option("-n", "--images", "n", type=click.IntRange(min=2), help="Test images for --likelihood; else 1,000.")
 @seed_option
 @threads_option
 @output_options
-def evaluate(samples: Path, output: Path, **o: Any) -> None:
-    """Judge SAMPLES, an .npz from sample, or a folder or zip of images, made by anything.
+def evaluate(samples: Path, output: Path, likelihood: bool, n: int | None, **o: Any) -> None:
+    """Judge SAMPLES, an .npz from sample, or a folder or zip of images, made by anything; or a model's likelihood.
 
     Fréchet distance in the features of a small classifier (never called FID), precision, recall and power by frequency,
     each with its floor: the same figure for real images held out.
@@ -280,8 +324,20 @@ def evaluate(samples: Path, output: Path, **o: Any) -> None:
     Examples:
       genodiff imaging evaluate samples.npz --data fashion-mnist -o judged/
       genodiff imaging evaluate images/ --data folder --data-path photos/ --features my.safetensors -o judged/
+      genodiff imaging evaluate noise/ --likelihood -n 1000 -o bits/
     """
     limit_threads(o["threads"])
+    if likelihood:
+        from imaging.likelihood import evaluate_likelihood
+
+        bits = evaluate_likelihood(
+            samples, output, n=n or 1000, path=o["data_path"], seed=o["seed"], force=o["force"],
+            progress=show_bars(o["quiet"]),
+        )  # fmt: skip
+        click.echo(f"{bits}\nfolder: {output}")
+        return
+    if n is not None:
+        raise click.UsageError("-n goes with --likelihood: all SAMPLES are judged otherwise")
     from imaging.samples import evaluate as judge
 
     table = judge(
@@ -292,47 +348,51 @@ def evaluate(samples: Path, output: Path, **o: Any) -> None:
 
 
 @main.command()
-@click.argument("what", type=click.Choice(["toad"]))
+@click.argument("what", type=click.Choice(["toad", "fp"]))
 @click.option("-o", "--output", type=PATH, required=True, help="Folder for the page, its tables, figures and models.")
-@click.option("--quick", "extent", flag_value="quick", help="Minutes: a small network, 500 images a cell.")
-@click.option("--full", "extent", flag_value="full", help="Hours to days: 10,000 images a cell, three seeds.")
+@click.option("--quick", "extent", flag_value="quick", help="Minutes: small networks, few images.")
+@click.option("--full", "extent", flag_value="full", help="Hours to days, all seeds.")
 @click.option("--data", type=SetName(), multiple=True, help="Set of images, may be repeated; else those of the page.")
-@click.option("-n", "--samples", type=click.IntRange(min=8), help="Images of a cell, instead of the default.")
-@click.option("--seeds", type=click.IntRange(min=1), help="Seeds of sampling, instead of the default.")
-@click.option("--from-weights", is_flag=True, help="Train nothing: use the models that are shipped.")
+@click.option("-n", "--samples", type=click.IntRange(min=8), help="Images drawn for a cell, instead of the default.")
+@click.option("--seeds", type=click.IntRange(min=1), help="Seeds (toad: of sampling), instead of the default.")
+@click.option("--from-weights", is_flag=True, help="toad: train nothing, use the models that are shipped.")
 @seed_option
 @threads_option
 @click.option("--quiet", is_flag=True, help="No progress bars.")
 def reproduce(what: str, output: Path, extent: str | None, data: tuple[str, ...], **o: Any) -> None:
-    """Repeat table 1 and figures 1 to 4 of the TOAD paper in small.
+    """Repeat the tables and figures of a paper in small.
 
-    An interrupted run goes on when the same command is given again: all that is done is kept in .stages of the folder.
+    toad: trajectory-optimal anisotropic diffusion, table 1 and figures 1 to 4. fp: flexible forward processes, tables 1
+    and 2 and figures 2, 5 and 7. An interrupted run goes on when the same command is given again: all that is done is
+    kept in .stages of the folder.
 
     \b
     Examples:
       genodiff imaging reproduce toad --quick -o toad/
       genodiff imaging reproduce toad --full -o toad/
       genodiff imaging reproduce toad --full --from-weights -n 1000 --seeds 1 -o toad/
+      genodiff imaging reproduce fp --quick -o fp/
     """
     if extent is None:
         raise click.UsageError("give --quick or --full")
+    if o["from_weights"] and what != "toad":
+        raise click.UsageError("--from-weights: models are shipped for toad alone")
     limit_threads(o["threads"])
-    from imaging.reproduce import toad
-    from imaging.runs import Source
+    from imaging.reproduce import fp, toad
 
-    default = toad.QUICK if extent == "quick" else toad.FULL
     said = {key: o[key] for key in ("samples", "seeds") if o[key] is not None}
-    settings = replace(default, seed=o["seed"], **said)
-    if data:
-        settings = replace(settings, sources=tuple(Source(name) for name in dict.fromkeys(data)))
     given = [*(("data", name) for name in data), *said.items()]
     options = [f"--{extent}", *(f"--{key} {value}" for key, value in given)]
     command = " ".join([
         f"genodiff imaging reproduce {what}", *options, *["--from-weights"] * o["from_weights"],
-        f"--seed {settings.seed} -o {output.name}/",
+        f"--seed {o['seed']} -o {output.name}/",
     ])  # fmt: skip
-    page = toad.reproduce(
-        output, settings, command=command, weights=toad.WEIGHTS if o["from_weights"] else None,
-        progress=show_bars(o["quiet"]),
-    )  # fmt: skip
+    common: dict[str, Any] = {"command": command, "progress": show_bars(o["quiet"])}
+    if what == "toad":
+        page = toad.reproduce(
+            output, toad.settings_of(extent, data, seed=o["seed"], **said),
+            weights=toad.WEIGHTS if o["from_weights"] else None, **common,
+        )  # fmt: skip
+    else:
+        page = fp.reproduce(output, fp.settings_of(extent, data, seed=o["seed"], **said), **common)
     click.echo(f"page: {page}")

@@ -31,7 +31,7 @@ from torch import Tensor
 
 from imaging.errors import ImagingError
 
-__all__ = ["NAMES", "ImageSets", "Images", "from_unit", "load", "read_images", "to_unit"]
+__all__ = ["LEVEL", "NAMES", "ImageSets", "Images", "from_unit", "load", "read_images", "to_unit"]
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 EMOJI_FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
@@ -46,6 +46,10 @@ _CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse
 def to_unit(pixels: NDArray[np.uint8] | Tensor) -> Tensor:
     """Bytes 0 … 255 to float32 values in [−1, 1]."""
     return torch.as_tensor(pixels).to(torch.float32) / 127.5 - 1
+
+
+LEVEL = 1 / 127.5
+"""Distance in [−1, 1] of neighbouring levels of a pixel."""
 
 
 def from_unit(values: Tensor) -> NDArray[np.uint8]:

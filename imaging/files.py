@@ -87,24 +87,33 @@ class Output:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ImagingError(f"{destination}: cannot be written ({error.strerror}): choose another -o") from error
-        drop_damaged(self.checkpoint)
+        for checkpoint in self._checkpoints():
+            drop_damaged(checkpoint)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and not self.checkpoint.exists():
+        if kind is not None and not self._checkpoints():
             shutil.rmtree(self.path, ignore_errors=True)
 
     @property
     def checkpoint(self) -> Path:
         """Where training keeps its state."""
-        return self.path / "checkpoint.safetensors"
+        return self.checkpoint_of("")
+
+    def checkpoint_of(self, stage: str) -> Path:
+        """Where one of several stages of training keeps its state."""
+        return self.path / f"{stage}checkpoint.safetensors"
+
+    def _checkpoints(self) -> list[Path]:
+        return sorted(self.path.glob("*checkpoint.safetensors"))
 
     def finish(self, facts: str) -> None:
         """Writes ``facts``, JSON, beside the results and moves the folder into place."""
         (self.path / MARK).write_text(facts, encoding="utf-8")
-        self.checkpoint.unlink(missing_ok=True)
+        for checkpoint in self._checkpoints():
+            checkpoint.unlink()
         if self.destination.exists():
             shutil.rmtree(self.destination)
         os.replace(self.path, self.destination)

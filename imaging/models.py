@@ -24,7 +24,7 @@ __all__ = ["ImageModel", "seeded_unet", "tuples"]
 
 _WEIGHTS = "weights.safetensors"
 
-_KINDS = {"toad": ("imaging.toad", "ToadModel")}
+_KINDS = {"toad": ("imaging.toad", "ToadModel"), "flexible": ("imaging.fp", "FlexibleModel")}
 """Where the class of a kind of model is."""
 
 
@@ -33,11 +33,11 @@ def tuples(held: dict[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in held.items()}
 
 
-def seeded_unet(shape: tuple[int, int, int], config: UNetConfig, *, seed: int) -> UNet:
+def seeded_unet(shape: tuple[int, int, int], config: UNetConfig, *, seed: int, inputs: int | None = None) -> UNet:
     """A U-Net whose first weights depend on ``seed`` alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return UNet(shape, config)
+        return UNet(shape, config, inputs=inputs)
 
 
 @dataclass

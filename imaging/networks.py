@@ -106,23 +106,25 @@ class UNet(nn.Module):
     Args:
         shape: channels, height and width; height and width must be multiples of patch · 2^(resolutions − 1).
         config: size.
+        inputs: channels that go in, if not as many as come out.
 
     Raises:
         ValueError: height or width is no such multiple.
     """
 
-    def __init__(self, shape: Sequence[int], config: UNetConfig | None = None) -> None:
+    def __init__(self, shape: Sequence[int], config: UNetConfig | None = None, *, inputs: int | None = None) -> None:
         super().__init__()
         self.config = config = UNetConfig() if config is None else config
         self.shape = (c, height, width) = tuple(shape)
         step = config.patch * 2 ** (len(config.widths) - 1)
         if height % step or width % step:
             raise ValueError(f"height {height} and width {width} must be multiples of {step} for {config}")
+        self.inputs = c if inputs is None else inputs
         first, level = config.widths[0], 4 * config.widths[0]
         self.register_buffer("frequencies", torch.logspace(-1, 1.5, _FREQUENCIES))
         self.level = nn.Sequential(nn.Linear(2 * _FREQUENCIES, level), nn.SiLU(), nn.Linear(level, level))
         self.label = nn.Embedding(config.classes, level) if config.classes else None
-        self.enter = nn.Conv2d(c * config.patch**2, first, 3, padding=1)
+        self.enter = nn.Conv2d(self.inputs * config.patch**2, first, 3, padding=1)
         self.down, self.shrink = nn.ModuleList(), nn.ModuleList()
         self.up, self.grow = nn.ModuleList(), nn.ModuleList()
         for w, below in itertools.pairwise(config.widths):
@@ -143,7 +145,8 @@ class UNet(nn.Module):
         """Maps images and their noise levels to images.
 
         Args:
-            x: (B, C, H, W), or (B, C·H·W); the answer has the same shape.
+            x: (B, C, H, W), or (B, C·H·W); the answer has the same shape, but for its channels where ``inputs`` are
+                others.
             noise: embedded noise level, ¼ log σ, (B,) or ().
             label: class of every image, (B,) int64, for a network with classes.
         """
@@ -154,7 +157,8 @@ class UNet(nn.Module):
                 raise ValueError("this network is conditioned on a class: give labels")
             level = level + self.label(label)
         level = F.silu(level)
-        h = self.enter(F.pixel_unshuffle(x.reshape(-1, *self.shape), self.config.patch))
+        images = x.reshape(-1, self.inputs, *self.shape[1:])
+        h = self.enter(F.pixel_unshuffle(images, self.config.patch))
         skips = []
         for blocks, shrink in zip(self.down, self.shrink, strict=True):
             h = _through(blocks, h, level)
@@ -164,4 +168,5 @@ class UNet(nn.Module):
         for grow, blocks in zip(self.grow, self.up, strict=True):
             h = grow(F.interpolate(h, scale_factor=2.0, mode="nearest"))
             h = _through(blocks, torch.cat([h, skips.pop()], dim=1), level)
-        return F.pixel_shuffle(self.leave(F.silu(self.norm(h))), self.config.patch).reshape(x.shape)
+        out = F.pixel_shuffle(self.leave(F.silu(self.norm(h))), self.config.patch)
+        return out.flatten(1) if x.ndim == 2 else out

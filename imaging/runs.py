@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
@@ -14,6 +15,8 @@ import torch
 from torch import Tensor
 
 from genodiff.core import learning as core
+from genodiff.core.denoisers import Denoiser
+from genodiff.core.evidence import Evidence, evidence_grid
 from genodiff.core.knots import KnotSchedule
 from genodiff.core.learning import frozen
 from genodiff.core.losses import VectorProblem
@@ -23,10 +26,13 @@ from genodiff.core.trajectory import preconditioned_score_matching
 from imaging.datasets import Images, ImageSets, load
 from imaging.errors import ImagingError
 from imaging.files import Output, drop_damaged
+from imaging.fp import EARLIEST, Flexible, FlexibleModel, Process
+from imaging.models import ImageModel
 from imaging.networks import UNetConfig
 from imaging.toad import Toad, ToadModel, edm_times
 
 __all__ = [
+    "EVIDENCE",
     "LEARNING",
     "TRAINING",
     "Source",
@@ -34,6 +40,7 @@ __all__ = [
     "learn_schedule",
     "learn_time",
     "train_features",
+    "train_flexible",
     "train_model",
 ]
 
@@ -117,6 +124,9 @@ TRAINING = TrainingConfig(
 )  # fmt: skip
 
 
+EVIDENCE = replace(TRAINING, learning_rate=5e-4)
+"""Of a score network by the bound on the likelihood."""
+
 LEARNING = TrainingConfig(
     steps=4000, batch=64, learning_rate=3e-4, warmup=100, weight_decay=0.0, ema=0.999, validate_every=250, patience=16
 )
@@ -127,26 +137,44 @@ class _Rows:
 
     device = torch.device("cpu")
 
-    def __init__(self, images: Images) -> None:
-        self.images = images
+    def __init__(self, images: Images, form: Callable[[Tensor], Tensor]) -> None:
+        self.images, self.form = images, form
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: Tensor) -> Tensor:
-        return self.images.values(index).flatten(1)
+        return self.form(self.images.values(index))
 
 
-def _rows(sets: ImageSets) -> tuple[Tensor, Tensor]:
-    """What is learned from, by batches, and what training is validated on."""
-    return cast(Tensor, _Rows(sets.train)), sets.test.values(slice(0, _HELD_OUT)).flatten(1)
+def _flat(values: Tensor) -> Tensor:
+    return values.flatten(1)
 
 
-def _finish(model: ToadModel, folder: Output, result: TrainingResult, **known: Any) -> None:
+def _rows(sets: ImageSets, form: Callable[[Tensor], Tensor] = _flat) -> tuple[Tensor, Tensor]:
+    """What is learned from, by batches, and what training is validated on.
+
+    Args:
+        sets: images.
+        form: values (B, C, H, W) to rows.
+    """
+    return cast(Tensor, _Rows(sets.train, form)), form(sets.test.values(slice(0, _HELD_OUT)))
+
+
+def _finish(model: ImageModel, folder: Output, result: TrainingResult, **known: Any) -> None:
     """Puts the weights and the facts into the folder, and the folder into its place."""
     model.denoiser.eval()
     model.save_weights(folder.path)
     folder.finish(facts(model=model.facts(), history=result.history, **known))
+
+
+def _fits(source: Source, network: UNetConfig) -> None:
+    """Refuses images that the network cannot halve as often as it has to."""
+    step = network.patch * 2 ** (len(network.widths) - 1)
+    if source.size % step:
+        raise ImagingError(
+            f"a size of {source.size} is no multiple of {step}: choose another --size, --widths or --patch"
+        )
 
 
 def train_model(
@@ -162,11 +190,7 @@ def train_model(
     """The baseline: one isotropic noise level for all modes, trained as EDM is (Karras et al. 2022)."""
     with Output(output, force=force) as folder:
         sets = source.load()
-        step = network.patch * 2 ** (len(network.widths) - 1)
-        if source.size % step:
-            raise ImagingError(
-                f"a size of {source.size} is no multiple of {step}: choose another --size, --widths or --patch"
-            )
+        _fits(source, network)
         model = ToadModel.new(
             Toad(sets.train.shape), network, moments=sets.train.moments(), source=source.facts(), seed=seed
         )
@@ -183,6 +207,73 @@ def train_model(
             )  # fmt: skip
         _finish(model, folder, result, command="train", training=asdict(config), seed=seed)
     return result
+
+
+def train_flexible(
+    source: Source,
+    output: Path,
+    *,
+    process: Process = "vp",
+    rank: int = 0,
+    jointly: float = 1.0,
+    network: UNetConfig,
+    config: TrainingConfig = EVIDENCE,
+    seed: int = 1,
+    force: bool = False,
+    progress: bool = False,
+) -> TrainingResult:
+    """A score network together with what is learned of its forward process, by the bound on the likelihood.
+
+    Args:
+        source: of the images.
+        output: folder for the model.
+        process: see :class:`imaging.fp.Flexible`.
+        rank: of a learned rotation of the basis.
+        jointly: share of the steps in which the forward process is learned too; it is left as it is in the rest,
+            which start with a new optimiser from the averaged weights. 1 is *joint* training in the paper's words,
+            less is *mix*.
+        network: size of the U-Net.
+        config: length, rates and batch, of both stages together.
+        seed: of weights, batches and noise.
+        force: replace what is there.
+        progress: show a bar.
+    """
+    with Output(output, force=force) as folder:
+        sets = source.load()
+        _fits(source, network)
+        design = Flexible(sets.train.shape, process, rank)
+        model = FlexibleModel.new(design, network, moments=sets.train.moments(), source=source.facts(), seed=seed)
+        learns = any(p.requires_grad for p in model.process.parameters())
+        model.learned = ("network", *("process",) * learns)
+        rows, held_out = _rows(sets, model.standardised)
+        objective = Evidence(evidence_grid(model.process, epsilon=EARLIEST))
+        problem = VectorProblem(
+            model.denoiser, rows, held_out, grid=objective.grid, batch=config.batch, seed=seed, repeats=_REPEATS,
+            objective=_of_dequantised(model, objective), at_once=_AT_ONCE,
+        )  # fmt: skip
+        first = round(jointly * config.steps) if learns else 0
+        stages = {"joint-": first, "": config.steps - first}
+        result = TrainingResult()
+        for stage, steps in stages.items():
+            part = replace(config, steps=steps, warmup=min(config.warmup, max(1, steps // 10)))
+            with nullcontext() if stage else frozen(model.process):
+                done = train(
+                    model.denoiser, problem, part, seed=seed + bool(stage), checkpoint=folder.checkpoint_of(stage),
+                    fingerprint=f"flexible {stage} {model.facts()} {config} {jointly} {seed}", progress=progress,
+                )  # fmt: skip
+            if steps:
+                result = done
+        _finish(model, folder, result, command="train", jointly=jointly, training=asdict(config), seed=seed)
+    return result
+
+
+def _of_dequantised(model: FlexibleModel, evidence: Evidence) -> Callable[..., Tensor]:
+    """The bound on the likelihood of images with the noise of dequantisation, in nats a dimension."""
+
+    def objective(denoiser: Denoiser, x_0: Tensor, t: Tensor, *, generator: torch.Generator) -> Tensor:
+        return evidence(denoiser, model.dequantised(x_0, generator=generator), t, generator=generator)
+
+    return objective
 
 
 def learn_schedule(

@@ -16,6 +16,7 @@ from genodiff.core.networks import count_calls
 from imaging.datasets import Images, from_unit, read_images
 from imaging.errors import ImagingError
 from imaging.files import Output, writing
+from imaging.fp import FlexibleModel, SamplerName
 from imaging.models import ImageModel
 from imaging.runs import Source, facts
 
@@ -50,15 +51,27 @@ def draw(model: ImageModel, n: int, *, steps: int, seed: int, batch: int = 256, 
 
 
 def sample_model(
-    folder: Path, output: Path, *, n: int, steps: int, seed: int = 1, force: bool = False, progress: bool = False
+    folder: Path,
+    output: Path,
+    *,
+    n: int,
+    steps: int,
+    sampler: SamplerName | None = None,
+    seed: int = 1,
+    force: bool = False,
+    progress: bool = False,
 ) -> int:
     """Draws images from a model folder, writes them with a PNG of the first beside them, and returns the NFE."""
     from imaging import figures
 
     check_samples(output, force=force)
     model = ImageModel.load(folder)
+    if sampler is not None:
+        if not isinstance(model, FlexibleModel):
+            raise ImagingError(f"{folder} is sampled in one way only: leave --sampler out")
+        model.sampler = sampler
     drawn = draw(model, n, steps=steps, seed=seed, progress=progress)
-    said = {"model": str(folder), "steps": steps, "nfe": drawn.nfe, "seed": seed}
+    said = {"model": str(folder), "steps": steps, "sampler": sampler, "nfe": drawn.nfe, "seed": seed}
     write_samples(drawn.pixels, output, said=json.dumps(said), force=force)
     with writing(output.with_suffix(".png"), force=True) as temporary:
         figures.sheet(Images(output.name, drawn.pixels), temporary)

@@ -24,9 +24,10 @@ import torch
 from torch import Tensor
 
 from genodiff.core.blocks import apply, solve_lower, solve_upper
-from genodiff.core.denoisers import Denoiser
+from genodiff.core.denoisers import Denoiser, velocity
 from genodiff.core.flexible import BlockTransition, FlexibleDiffusion
 from genodiff.core.langevin import LangevinDiffusion
+from genodiff.core.learning import frozen
 from genodiff.core.losses import stratified_times
 from genodiff.core.schedules import log_noise_grid
 
@@ -112,7 +113,8 @@ class Evidence:
     """The negative evidence bound as an objective of :class:`genodiff.core.losses.VectorProblem`, nats per coordinate.
 
     With λ_1, λ_2 > 0 the probability flow v = drift − ½ diffused(score) is kept slow and stiff (FP §4.1):
-    + λ_1 ∫E‖v‖² dt + λ_2 ∫E‖∇v‖_F² dt, the second estimated with one normal direction.
+    + λ_1 ∫E‖v‖² dt + λ_2 ∫E‖∇v‖_F² dt, the second estimated with one normal direction. They choose among processes: no
+    gradient of theirs reaches the network, whose score would become that of no process.
 
     Attributes:
         grid: decreasing times over whose steps t is spread evenly, as :func:`evidence_grid` gives them; the last is ε.
@@ -148,7 +150,8 @@ class Evidence:
             score = denoiser.score(x_t, t, **condition)
             density = _mismatch(process, given, score, t, noise)
             if self.kinetic > 0 or self.jacobian > 0:
-                v = process.drift(x_t, t) - 0.5 * process.diffused(score, t)
+                with frozen(denoiser, but=process):
+                    v = velocity(denoiser, x_t, t, **condition)
                 density = density + self.kinetic * v.square().sum(-1)
             if self.jacobian > 0:
                 (pulled,) = torch.autograd.grad(v, x_t, _normal(state, generator), create_graph=True)

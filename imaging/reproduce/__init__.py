@@ -1,1 +1,4 @@
-"""Experiments of the TOAD paper in small: ``toad`` runs one, ``stages`` keeps what is done, ``page`` shows it."""
+"""Experiments of the papers in small: ``toad`` and ``fp`` run one each.
+
+``stages`` keeps what is done, ``judge`` compares images, ``parts`` are those of every page.
+"""

@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from genodiff.core.samplers import HeunFlow
@@ -18,7 +17,8 @@ from genodiff.core.schedules import uniform_grid
 from imaging.datasets import Images, from_unit
 from imaging.figures import sheet
 from imaging.files import writing
-from imaging.reproduce.table import PAPER, Verdict, distance_name, floor_of, summary, verdicts
+from imaging.reproduce.parts import markdown, new_figure, number, save_figure, verdict_table, write_text
+from imaging.reproduce.table import PAPER, distance_name, floor_of, summary, verdicts
 from imaging.samples import draw
 from imaging.toad import ToadModel
 
@@ -50,16 +50,6 @@ genodiff imaging evaluate few.npz --data cifar10 --data-path cifar-10-batches-bi
 For AFHQv2 and FFHQ add `--data afhq|ffhq --data-path FOLDER_OR_ZIP --size 64 --widths 128,256,256,256` to `train`."""
 
 
-def _number(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.3g}"
-
-
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of text, its first column aligned left, all others right."""
-    lines = ["| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
-
-
 def _table(frame: pd.DataFrame, metric: str) -> str:
     """Rows by counted NFE, the least value of each column in bold."""
     found = summary(frame, metric)
@@ -71,22 +61,16 @@ def _table(frame: pd.DataFrame, metric: str) -> str:
         cells = []
         for nfe in calls:
             value, spread = (float(by.loc[(row, nfe), name]) for name in ("mean", "sd"))
-            text = _number(value) + ("" if math.isnan(spread) else f" ± {spread:.1g}")
+            text = number(value) + ("" if math.isnan(spread) else f" ± {spread:.1g}")
             cells.append(f"**{text}**" if value == least[nfe] else text)
         rows.append([str(row), *cells])
-    return _markdown([metric, *(f"NFE {nfe}" for nfe in calls)], rows)
+    return markdown([metric, *(f"NFE {nfe}" for nfe in calls)], rows)
 
 
 def _paper_table() -> str:
     columns = [(data, nfe) for data, rows in PAPER.items() for nfe in rows["EDM"]]
     rows = [[row, *(f"{PAPER[data][row][nfe]:.2f}" for data, nfe in columns)] for row in PAPER["FFHQ"]]
-    return _markdown(["FID, paper", *(f"{data}, {nfe}" for data, nfe in columns)], rows)
-
-
-def _verdict_table(found: Sequence[Verdict]) -> str:
-    word = {True: "met", False: "**missed**", None: "not known"}
-    rows = [[verdict.what, _number(verdict.value), verdict.wanted, word[verdict.met]] for verdict in found]
-    return _markdown(["what is judged", "value", "wanted", "verdict"], rows)
+    return markdown(["FID, paper", *(f"{data}, {nfe}" for data, nfe in columns)], rows)
 
 
 def _section(frame: pd.DataFrame, data: str) -> list[str]:
@@ -96,20 +80,20 @@ def _section(frame: pd.DataFrame, data: str) -> list[str]:
     few = frame[frame["metric"].str.startswith("FD-") & frame["floor"].notna()]["metric"].iloc[0]
     parts = [f"## {data}"]
     if metric == few:
-        parts.append(f"Floor, the distance of {n:,} images of the test set: **{_number(floor)}**.")
+        parts.append(f"Floor, the distance of {n:,} images of the test set: **{number(floor)}**.")
         parts.append(_table(frame, metric))
     else:
         drawn = int(frame.loc[frame["metric"] == metric, "n"].iloc[0])
         parts.append(f"All {drawn:,} images of a cell against the training set:")
         parts.append(_table(frame, metric))
         parts.append(
-            f"As many images as the test set has, {n:,}, to be read beside the floor **{_number(floor)}**, the "
+            f"As many images as the test set has, {n:,}, to be read beside the floor **{number(floor)}**, the "
             "distance of the test set itself:"
         )
         parts.append(_table(frame, str(few)))
     spectrum = "spectrum (dB)"
     level = float(frame.loc[frame["metric"] == spectrum, "floor"].iloc[0])
-    parts.append(f"Power by frequency, root mean square difference from the training set; floor {_number(level)} dB:")
+    parts.append(f"Power by frequency, root mean square difference from the training set; floor {number(level)} dB:")
     parts.append(_table(frame, spectrum))
     captions = {
         "distance": "Distance by network calls (figure 2 of the paper); the dotted line is the floor.",
@@ -168,8 +152,7 @@ def write_page(
         + f"This run took {spent / 60:.1f} minutes, without what was finished before. "
         "All measures of all cells are in [toad.csv](toad.csv).",
         "## Verdicts",
-        f"{sum(v.met is True for v in found)} of {len(found)} met.",
-        _verdict_table(found),
+        verdict_table(found),
     ]
     for data, part in frame.groupby("data", sort=False):
         parts += _section(part, str(data))
@@ -182,15 +165,12 @@ def write_page(
         "error that EDM leaves, without a gradient of the schedule, and the network trained on it; *refined*: schedule "
         "and network together by trajectory-level score matching; *timed*: the clock. Processor seconds of learning, "
         "those of `iso` and `ani` without EDM's:",
-        _markdown(["processor seconds", "edm", "iso (all stages)", "ani (all stages)"], costs),
+        markdown(["processor seconds", "edm", "iso (all stages)", "ani (all stages)"], costs),
         f"The models are published in half precision, {size / 1e6:.1f} MB together; every cell is drawn from those.",
         "## Not run here",
         _NOT_RUN,
     ]
-    path = output / "toad.md"
-    with writing(path, force=True) as temporary:
-        temporary.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    return path
+    return write_text(parts, output / "toad.md")
 
 
 def draw_figures(
@@ -206,8 +186,8 @@ def draw_figures(
         steps: of the sampler, for the samples shown.
         seed: of what is drawn.
     """
-    _save(_distances(frame), output / f"toad-{data}-distance.png")
-    _save(_schedules(models), output / f"toad-{data}-schedules.png")
+    save_figure(_distances(frame), output / f"toad-{data}-distance.png")
+    save_figure(_schedules(models), output / f"toad-{data}-schedules.png")
     paths = torch.cat([_path(models[row], seed) for row in ("g_iso", "(g1, g2)_ani")])
     with writing(output / f"toad-{data}-path.png", force=True) as temporary:
         sheet(Images(data, from_unit(paths)), temporary, columns=_COLUMNS)
@@ -218,20 +198,9 @@ def draw_figures(
         sheet(Images(data, drawn.numpy()), temporary, columns=_SHEET, rows=2 * len(models))
 
 
-def _save(figure: Figure, path: Path) -> None:
-    with writing(path, force=True) as temporary:
-        figure.savefig(temporary, dpi=150)
-
-
-def _figure(width: float) -> Figure:
-    figure = Figure(figsize=(width, 3.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
 def _distances(frame: pd.DataFrame) -> Figure:
     metric = distance_name(frame)
-    figure = _figure(5.5)
+    figure = new_figure(5.5)
     axes = figure.add_subplot()
     for row, part in summary(frame, metric).groupby("row", sort=False):
         axes.errorbar(part["nfe"], part["mean"], yerr=part["sd"].fillna(0.0), marker=".", label=str(row))
@@ -250,7 +219,7 @@ def _distances(frame: pd.DataFrame) -> Figure:
 
 @torch.no_grad()
 def _schedules(models: Mapping[str, ToadModel]) -> Figure:
-    figure = _figure(10.0)
+    figure = new_figure(10.0)
     levels, ratio = figure.subplots(1, 2)
     for row, model in models.items():
         process = model.denoiser.process

@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import pandas as pd
 
-__all__ = ["PAPER", "Verdict", "distance_name", "floor_of", "paper_order", "summary", "verdicts"]
+from imaging.reproduce.parts import Verdict, judged
+
+__all__ = ["PAPER", "distance_name", "floor_of", "paper_order", "summary", "verdicts"]
 
 PAPER: dict[str, dict[str, dict[int, float]]] = {
     "CIFAR-10": {
@@ -39,23 +40,6 @@ PAPER: dict[str, dict[str, dict[int, float]]] = {
 _BASELINE = "EDM"
 _FEW, _MANY = 9, (35, 79)
 _GAIN, _LOSS, _COST = 0.5, 1.05, 0.15
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """A claim and what is found.
-
-    Attributes:
-        what: is judged.
-        value: found.
-        wanted: bound, in words.
-        met: whether it holds; ``None`` if it cannot be told.
-    """
-
-    what: str
-    value: float
-    wanted: str
-    met: bool | None
 
 
 def distance_name(frame: pd.DataFrame) -> str:
@@ -93,10 +77,6 @@ def _ratio(table: pd.Series, nfe: int) -> float:
     return float(column.drop(_BASELINE).min() / column[_BASELINE])
 
 
-def _judged(what: str, value: float, limit: float) -> Verdict:
-    return Verdict(what, value, f"at most {limit:g}", None if math.isnan(value) else value <= limit)
-
-
 def verdicts(frame: pd.DataFrame, seconds: Mapping[tuple[str, str], float]) -> list[Verdict]:
     """The targets and the order of the rows, for every set.
 
@@ -107,13 +87,13 @@ def verdicts(frame: pd.DataFrame, seconds: Mapping[tuple[str, str], float]) -> l
     found = []
     for data, part in frame.groupby("data", sort=False):
         table = summary(part, distance_name(part)).set_index(["row", "nfe"])["mean"]
-        found.append(_judged(f"{data}: best learned row over EDM at NFE {_FEW}", _ratio(table, _FEW), _GAIN))
+        found.append(judged(f"{data}: best learned row over EDM at NFE {_FEW}", _ratio(table, _FEW), _GAIN))
         for nfe in _MANY:
-            found.append(_judged(f"{data}: best learned row over EDM at NFE {nfe}", _ratio(table, nfe), _LOSS))
+            found.append(judged(f"{data}: best learned row over EDM at NFE {nfe}", _ratio(table, nfe), _LOSS))
         for model in ("iso", "ani"):
             share = seconds[str(data), model] / seconds[str(data), "edm"]
             what = f"{data}: learning schedule and clock of {model} over training EDM, processor time"
-            found.append(_judged(what, share, _COST))
+            found.append(judged(what, share, _COST))
         for nfe in dict.fromkeys(table.index.get_level_values("nfe")):
             rank = paper_order(int(nfe))
             pairs = [(a, b) for a, b in itertools.permutations(rank, 2) if rank[a] < rank[b]]

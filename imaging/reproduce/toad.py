@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +20,16 @@ import torch
 
 from genodiff.core.training import TrainingConfig
 from imaging import runs
-from imaging.datasets import Images, ImageSets
 from imaging.errors import ImagingError
-from imaging.features import load_features
 from imaging.files import drop_damaged, writing
-from imaging.metrics import Reference
 from imaging.networks import UNetConfig
 from imaging.reproduce import page
+from imaging.reproduce.judge import Judge
 from imaging.reproduce.stages import Stages, digest
 from imaging.runs import Source
-from imaging.samples import draw
 from imaging.toad import ToadModel
 
-__all__ = ["FULL", "MODELS", "QUICK", "ROWS", "WEIGHTS", "Settings", "reproduce", "row_of"]
+__all__ = ["FULL", "MODELS", "QUICK", "ROWS", "WEIGHTS", "Settings", "reproduce", "row_of", "settings_of"]
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "toad"
 """Where trained models are shipped."""
@@ -110,30 +107,19 @@ QUICK = Settings(
 """Minutes: enough to see every part at work, too little to learn what garments look like."""
 
 
-class _Judge:
-    """Real images of a source and their features, read when first needed."""
-
-    def __init__(self, source: Source, settings: Settings) -> None:
-        self.source, self.settings = source, settings
-
-    @cached_property
-    def sets(self) -> ImageSets:
-        return self.source.load()
-
-    @cached_property
-    def data(self) -> str:
-        return digest(self.sets.train.pixels.tobytes(), self.sets.test.pixels.tobytes())
-
-    @cached_property
-    def features(self) -> Any:
-        return load_features(self.settings.features or self.source.name)
-
-    @cached_property
-    def reference(self) -> Reference:
-        return Reference(self.sets, self.features, seed=self.settings.seed)
+def settings_of(
+    extent: str, names: Sequence[str] = (), *, seed: int = 1, samples: int | None = None, seeds: int | None = None
+) -> Settings:
+    """:data:`QUICK` or :data:`FULL` for the sets of given names, with other numbers of samples or seeds if said."""
+    default = QUICK if extent == "quick" else FULL
+    sources = tuple(map(Source, dict.fromkeys(names))) or default.sources
+    return replace(
+        default, sources=sources, seed=seed, samples=default.samples if samples is None else samples,
+        seeds=default.seeds if seeds is None else seeds,
+    )  # fmt: skip
 
 
-def _trained(judge: _Judge, settings: Settings, stages: Stages, progress: bool) -> dict[str, tuple[Path, float]]:
+def _trained(judge: Judge, settings: Settings, stages: Stages, progress: bool) -> dict[str, tuple[Path, float]]:
     """Folders of the models of a set, and the processor seconds of learning each from its start."""
     source, seed = judge.source, settings.seed
     common: dict[str, Any] = {"seed": seed, "progress": progress}
@@ -193,15 +179,6 @@ def row_of(model: ToadModel, timed: bool) -> ToadModel:
     return model if timed or model.clock is None else model.on(model.toad, model.schedule)
 
 
-def _cell(model: ToadModel, judge: _Judge, steps: int, seed: int) -> list[dict[str, Any]]:
-    """Measures of one cell: rows of metric, value, floor, n and the counted NFE."""
-    drawn = draw(model, judge.settings.samples, steps=steps, seed=seed)
-    table = judge.reference.judge(Images("made", drawn.pixels)).drop(columns="n_floor")
-    # JSON has no NaN, and the file should be read by anything.
-    table = table.astype(object).where(table.notna(), None).assign(nfe=drawn.nfe)
-    return [{str(key): value for key, value in record.items()} for record in table.to_dict("records")]
-
-
 def reproduce(
     output: Path,
     settings: Settings,
@@ -231,7 +208,7 @@ def reproduce(
 
     began = time.monotonic()
     stages = Stages(output / ".stages")
-    judges = [_Judge(source, settings) for source in settings.sources]
+    judges = [Judge(source, features=settings.features, seed=settings.seed) for source in settings.sources]
     folder = weights or output / "weights"
     for judge in judges:  # what is missing is said before hours are spent
         _ = judge.features, judge.data
@@ -254,7 +231,7 @@ def reproduce(
         for row, k, number in tqdm(cells, desc=f"cells of {source.name}", disable=not progress, dynamic_ncols=True):
             seed = settings.seed + number
             measured = stages.value_of(
-                f"{source.name}-cell", partial(_cell, rows[row], judge, k, seed),
+                f"{source.name}-cell", partial(judge.cell, rows[row], settings.samples, steps=k, seed=seed),
                 model=contents[ROWS[row][0]], row=row, steps=k, seed=seed,
                 samples=settings.samples, data=judge.data, features=judge.features.digest, torch=torch.__version__,
                 judged_with=settings.seed,

@@ -19,6 +19,7 @@ from imaging.errors import ImagingError
 from imaging.features import FeatureNetwork, save_features
 from imaging.networks import UNetConfig
 from imaging.reproduce import toad
+from imaging.reproduce.judge import Judge
 from imaging.reproduce.stages import Stages
 from imaging.reproduce.table import PAPER, paper_order, summary, verdicts
 from imaging.runs import Source
@@ -100,7 +101,7 @@ def test_an_interrupted_run_goes_on_to_equal_bits(
     done: Path, settings: toad.Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = tmp_path / "again"
-    cell, learn = toad._cell, toad.runs.learn_time
+    cell, learn = Judge.cell, toad.runs.learn_time
     calls = 0
 
     def interrupted(*arguments: object, **options: object) -> object:
@@ -108,9 +109,9 @@ def test_an_interrupted_run_goes_on_to_equal_bits(
         calls += 1
         if calls in (1, 5):
             raise KeyboardInterrupt
-        return learn(*arguments, **options) if options else cell(*arguments)  # type: ignore[arg-type]
+        return (learn if "config" in options else cell)(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(toad, "_cell", interrupted)
+    monkeypatch.setattr(Judge, "cell", interrupted)
     monkeypatch.setattr(toad.runs, "learn_time", interrupted)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
@@ -132,7 +133,7 @@ def test_what_is_done_is_not_done_again(done: Path, settings: toad.Settings, mon
     def never(*_: object, **__: object) -> None:
         raise AssertionError("a finished stage ran again")
 
-    for module, name in ((toad, "_cell"), (toad.runs, "train_model"), (toad.runs, "learn_schedule")):
+    for module, name in ((Judge, "cell"), (toad.runs, "train_model"), (toad.runs, "learn_schedule")):
         monkeypatch.setattr(module, name, never)
     before = (done / "toad.csv").read_bytes()
     toad.reproduce(done, settings, command=COMMAND)
