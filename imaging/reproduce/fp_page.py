@@ -83,12 +83,15 @@ def verdicts(frame: pd.DataFrame, plane: pd.DataFrame) -> list[Verdict]:
     """
     found = []
     for width, part in plane.groupby("width", sort=False):
-        angles = part.pivot_table(index="seed", columns="row", values="angle", sort=False)
-        for a, b in (("free FP", "VP"), ("regularised FP", "free FP")):
-            gap, spread = _difference(angles, a, b)
-            found.append(
-                judged(f"plane, w = {width:g}: degrees from the vertical, {a} less {b}{_error(spread)}", gap, 0.0)
-            )
+        for name, said in (
+            ("angle", "degrees from the vertical"),
+            ("exact", "the same, exact score"),
+            ("path", "length of paths"),
+        ):
+            values = part.pivot_table(index="seed", columns="row", values=name, sort=False)
+            for a, b in (("free FP", "VP"), ("regularised FP", "free FP")):
+                gap, spread = _difference(values, a, b)
+                found.append(judged(f"plane, w = {width:g}: {said}, {a} less {b}{_error(spread)}", gap, 0.0))
     for data, part in frame.groupby("data", sort=False):
         values = _by_seed(part, _BITS)
         rest = [row for row in ("FP-Noise (mix)", "FP-Drift (mix)") if row in values]
