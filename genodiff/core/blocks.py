@@ -86,8 +86,8 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
         ctx.save_for_backward(a, b)
-        left, right = _entries_first(a), _entries_first(b)
         batch = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        left, right = (_entries_first(x.expand(*batch, *x.shape[-2:])) for x in (a, b))
         total = left.new_empty(left.shape[0], right.shape[1], *batch)
         torch.mul(left[:, :1], right[:1], out=total)
         for j in range(1, len(right)):
