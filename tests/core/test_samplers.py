@@ -222,7 +222,7 @@ def test_times_that_do_not_decrease_are_refused(times: list[float]) -> None:
 
 
 class GaussianOracle(Denoiser):
-    """Posterior mean, draws and score for data N(ν, Σ) under any process with Gaussian transitions, by dense algebra."""
+    """Posterior mean, draws and score of Gaussian data under any process with Gaussian transitions, densely."""
 
     def __init__(self, process: FlexibleDiffusion, location: Tensor, covariance: Tensor) -> None:
         super().__init__()
