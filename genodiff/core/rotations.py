@@ -1,6 +1,6 @@
 """Learned orthonormal bases: a fixed fast basis followed by a rotation P = exp(H), Hᵀ = −H.
 
-Every orthogonal P of determinant one is such an exponential, and its entries are free numbers. In d dimensions exp costs
+Every orthogonal P of determinant one is such an exponential of free numbers. In d dimensions it costs
 O(d³); where H = UVᵀ − VUᵀ has a rank 2r below d,
 
     P = I + W K φ₁(G K) Wᵀ,    W = [U V],  G = WᵀW,  K = [[0, I], [−I, 0]],    φ₁(X) = Σ_j X^j/(j+1)!,
