@@ -70,16 +70,29 @@ def exponential(h: Tensor) -> Tensor:
     return torch.linalg.matrix_exp(h)
 
 
+def _entries_first(a: Tensor) -> Tensor:
+    """A view (k, m, ...) of blocks (..., k, m)."""
+    return a.movedim((-2, -1), (0, 1))
+
+
+def _entries_last(a: Tensor) -> Tensor:
+    """The inverse of :func:`_entries_first`."""
+    return a.movedim((0, 1), (-2, -1))
+
+
 class _Product(torch.autograd.Function):
     """a b written out. Its derivatives are products again, which saves the many small sums of the written-out form."""
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
         ctx.save_for_backward(a, b)
-        total = a[..., :, :1] * b[..., :1, :]
-        for j in range(1, a.shape[-1]):
-            total.addcmul_(a[..., :, j : j + 1], b[..., j : j + 1, :])
-        return total
+        batch = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        left, right = (_entries_first(x.expand(*batch, *x.shape[-2:])) for x in (a, b))
+        total = left.new_empty(left.shape[0], right.shape[1], *batch)
+        torch.mul(left[:, :1], right[:1], out=total)
+        for j in range(1, len(right)):
+            total.addcmul_(left[:, j : j + 1], right[j : j + 1])
+        return _entries_last(total)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None]:
@@ -94,7 +107,7 @@ class _Product(torch.autograd.Function):
 def multiply(a: Tensor, b: Tensor) -> Tensor:
     """Products a b of blocks, (..., k, k) with (..., k, m)."""
     if max(*a.shape[-2:], b.shape[-1]) <= _WRITTEN_OUT:
-        return _Product.apply(a, b)  # type: ignore[no-untyped-call]
+        return _Product.apply(a, b)
     with full_precision(a):
         return a @ b
 
@@ -112,32 +125,18 @@ def cholesky(a: Tensor) -> Tensor:
     k = a.shape[-1]
     if k > _WRITTEN_OUT:
         return torch.linalg.cholesky(a)
-    factor: list[list[Tensor]] = []
-    inverse_pivots: list[Tensor] = []
-    zero = torch.zeros_like(a[..., 0, 0])
+    entries = [row.unbind() for row in _entries_first(a).unbind()]
+    factor = [[torch.zeros_like(entries[0][0])] * k for _ in range(k)]
     for i in range(k):
-        row: list[Tensor] = []
         for j in range(i + 1):
-            left = a[..., i, j]
+            left = entries[i][j]
             for m in range(j):
-                left = torch.addcmul(left, row[m], factor[j][m] if j < i else row[m], value=-1)
-            if j < i:
-                row.append(left * inverse_pivots[j])
-            else:
-                # The root of 0 has no slope: it is taken out of the gradient's way.
-                empty = left == 0
-                pivot = torch.where(empty, 1.0, left).sqrt()
-                row.append(torch.where(empty, 0.0, pivot))
-                inverse_pivots.append(1 / pivot)
-        factor.append(row)
-    entries = [factor[i][j] if j <= i else zero for i in range(k) for j in range(k)]
-    return _assembled(entries, k)
-
-
-def _assembled(entries: list[Tensor], k: int) -> Tensor:
-    """Blocks (..., k, k) of k² entries (...) row by row, held so that every entry is contiguous."""
-    stacked = torch.stack(entries).unflatten(0, (k, k))
-    return stacked.movedim((0, 1), (-2, -1))
+                left = torch.addcmul(left, factor[i][m], factor[j][m], value=-1)
+            # The root of 0 has no slope: zero pivots are kept out of the gradient's way.
+            pivot = left if i == j else factor[j][j]
+            safe = torch.where(pivot == 0, 1.0, pivot)
+            factor[i][j] = torch.where(pivot == 0, 0.0, safe.sqrt() if i == j else left / safe)
+    return _entries_last(torch.stack([torch.stack(row) for row in factor]))
 
 
 def solve_lower(factor: Tensor, z: Tensor) -> Tensor:
@@ -145,12 +144,12 @@ def solve_lower(factor: Tensor, z: Tensor) -> Tensor:
     k = factor.shape[-1]
     if k > _WRITTEN_OUT:
         return torch.linalg.solve_triangular(factor, z.unsqueeze(-1), upper=False).squeeze(-1)
+    entries = [row.unbind() for row in _entries_first(factor).unbind()]
     found: list[Tensor] = []
-    for i in range(k):
-        left = z[..., i]
+    for i, left in enumerate(z.unbind(-1)):
         for j in range(i):
-            left = left - factor[..., i, j] * found[j]
-        found.append(left / factor[..., i, i])
+            left = torch.addcmul(left, entries[i][j], found[j], value=-1)
+        found.append(left / entries[i][i])
     return torch.stack(found, -1)
 
 
@@ -217,7 +216,7 @@ def _by_entry(a: Tensor, ndim: int) -> Tensor:
 
 def _exponential(by_entry: Tensor) -> Tensor:
     """Σ M^j/j! to rounding for ‖M‖ ≤ ½, by Horner's rule; M (k, k, ..., n) to (..., n, k, k)."""
-    m = by_entry.movedim((0, 1), (-2, -1))
+    m = _entries_last(by_entry)
     eps = torch.finfo(m.dtype).eps
     terms = next(j for j in range(1, 40) if _REACH**j / math.factorial(j) < 0.1 * eps)
     one = torch.eye(m.shape[-1], dtype=m.dtype, device=m.device)
@@ -239,4 +238,4 @@ def _covariance(a: Tensor, s: Tensor, u: Tensor) -> Tensor:
     total = by_entry[-1] * u
     for c in reversed(by_entry[:-1]):
         total = (c + total) * u
-    return total.movedim((0, 1), (-2, -1))
+    return _entries_last(total)

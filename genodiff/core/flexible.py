@@ -208,7 +208,8 @@ class FlexibleDiffusion(Diffusion):
 
     def transition(self, s: Tensor, t: Tensor) -> BlockTransition:  # type: ignore[override]
         """The law of X_t given X_s for s ≤ t, shapes (...)."""
-        phi, covariance = decay(*self.rates(), self.elapsed(s, t))
+        symmetric, skew = self.rates()
+        phi, covariance = decay(symmetric, skew, self.elapsed(s, t))
         return BlockTransition(self.basis, self.mean, self.grouping, phi, covariance)
 
     def _from_start(self, t: Tensor) -> BlockTransition:
@@ -221,6 +222,23 @@ class FlexibleDiffusion(Diffusion):
     def variance(self, t: Tensor) -> Tensor:
         """C of every mode given x_0, (..., d); ValueError unless k = 1."""
         return self._from_start(t).variance
+
+    def bridged(
+        self, x_0: Tensor, x_t: Tensor, s: Tensor, t: Tensor, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """A draw of X_s given X_0 and X_t, s ≤ t, shape of x_t.
+
+        A path x_0 → x̃_s → x̃_t is drawn forwards and moved by what it missed x_t by,
+
+            x_s = x̃_s + C_s Φ_{t|s}ᵀ C_t⁻¹ (x_t − x̃_t),
+
+        which has mean and covariance of the bridge and needs no root of the latter. At s = 0 this is x_0.
+        """
+        first, second, whole = self._from_start(s), self.transition(s, t), self._from_start(t)
+        x_s, _ = first.sample(x_0, generator=generator)
+        missed, _ = second.sample(x_s, generator=generator)
+        white = solve_upper(whole.factor, solve_lower(whole.factor, whole.blocks(x_t) - whole.blocks(missed)))
+        return whole.point(whole.blocks(x_s) + apply(first.covariance, apply(second.phi.mT, white)))
 
     def drift(self, x: Tensor, t: Tensor) -> Tensor:
         """−κ b (½R⁻¹ + ω)(x − μ)."""
@@ -268,7 +286,7 @@ def fp_noise(
     basis: Basis, *, mean: Tensor | None = None, clock: Clock | None = None, horizon: float = 1.0
 ) -> FlexibleDiffusion:
     """FP-Noise: a learned spectrum of R⁻¹ in the basis, ω = 0."""
-    return _learned(basis, 1, ("spectrum",), mean, clock, horizon, None)
+    return _learned(basis, 1, {"spectrum"}, mean, clock, horizon, None)
 
 
 def fp_drift(
@@ -281,7 +299,7 @@ def fp_drift(
     horizon: float = 1.0,
 ) -> FlexibleDiffusion:
     """FP-Drift: a learned ω in blocks of the basis, R = I."""
-    return _learned(basis, size, ("drift",), mean, clock, horizon, order)
+    return _learned(basis, size, {"drift"}, mean, clock, horizon, order)
 
 
 def flexible(

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from genodiff.core.denoisers import Denoiser, velocity
+from genodiff.core.flexible import FlexibleDiffusion
 from genodiff.core.odes import ORDERS, Pair, solve
 from genodiff.core.processes import Diffusion
 from genodiff.core.subspaces import SubspaceDiffusion
@@ -124,6 +125,8 @@ class Ancestral(Sampler):
             x_0 = self._denoise(x_t, t, condition)
         else:
             x_0 = self.denoiser.draw(x_t, t, generator=generator, **condition)
+        if isinstance(self.process, FlexibleDiffusion):
+            return self.process.bridged(x_0, x_t, s, t, generator=generator)
         mean, variance = bridge(self, x_t, x_0, t, s)
         noise = torch.randn(x_t.shape, generator=generator, device=x_t.device, dtype=x_t.dtype)
         return self.process.mean + self.process.basis.synthesis(mean + variance.sqrt() * noise)

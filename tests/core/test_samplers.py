@@ -10,11 +10,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from genodiff.core.denoisers import GaussianMixture, GaussianMixtureDenoiser
+from genodiff.core.bases import PCA
+from genodiff.core.denoisers import Denoiser, GaussianMixture, GaussianMixtureDenoiser
+from genodiff.core.flexible import FlexibleDiffusion, flexible
+from genodiff.core.langevin import critically_damped
 from genodiff.core.processes import LinearDiffusion
+from genodiff.core.rates import Part
 from genodiff.core.samplers import Ancestral, EulerMaruyama, EulerODE, HeunODE, Sampler
 from genodiff.core.schedules import log_noise_grid, uniform_grid
-from tests.core.helpers import DOUBLE, at, generator, mixture, normal, small_gou
+from tests.core.helpers import DOUBLE, at, generator, mixture, normal, orthogonal, small_gou
+from tests.core.toad import split_process
 
 
 def gaussian(process: LinearDiffusion) -> GaussianMixture:
@@ -214,3 +219,121 @@ def test_times_that_do_not_decrease_are_refused(times: list[float]) -> None:
     rule = EulerODE(GaussianMixtureDenoiser(mixture(small_gou())))
     with pytest.raises(ValueError, match="decrease strictly"):
         rule.sample(normal(1, 3), torch.tensor(times))
+
+
+class GaussianOracle(Denoiser):
+    """Posterior mean, draws and score for data N(ν, Σ) under any process with Gaussian transitions, by dense algebra."""
+
+    def __init__(self, process: FlexibleDiffusion, location: Tensor, covariance: Tensor) -> None:
+        super().__init__()
+        self.process, self.location, self.covariance = process, location, covariance
+
+    def parts(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Φ, mean and covariance of X_t, dense."""
+        law, one = self.process.transition(torch.zeros_like(t), t), torch.eye(self.process.dim, dtype=DOUBLE)
+        phi = (law.location(self.process.mean + one) - self.process.mean).T
+        root = law.noised(self.process.mean.expand_as(one), one) - self.process.mean
+        return phi, law.location(self.location), phi @ self.covariance @ phi.T + root.T @ root
+
+    def forward(self, x_t: Tensor, t: Tensor, **condition: object) -> Tensor:
+        phi, mean, covariance = self.parts(t)
+        return self.location + torch.linalg.solve(covariance, (x_t - mean).T).T @ phi @ self.covariance
+
+    def score(self, x_t: Tensor, t: Tensor, **condition: object) -> Tensor:
+        _, mean, covariance = self.parts(t)
+        return -torch.linalg.solve(covariance, (x_t - mean).T).T
+
+    def draw(self, x_t: Tensor, t: Tensor, *, generator: torch.Generator | None = None, **condition: object) -> Tensor:
+        phi, _, covariance = self.parts(t)
+        known = phi @ self.covariance
+        left = self.covariance - known.T @ torch.linalg.solve(covariance, known)
+        noise = torch.randn(x_t.shape, generator=generator, dtype=x_t.dtype)
+        return self(x_t, t) + noise @ torch.linalg.cholesky(left).T
+
+    def marginal(self, t: float) -> torch.distributions.MultivariateNormal:
+        _, mean, covariance = self.parts(at(t))
+        return torch.distributions.MultivariateNormal(mean, covariance)
+
+
+def block_oracle(kind: str) -> GaussianOracle:
+    if kind == "langevin":
+        process: FlexibleDiffusion = critically_damped(2, dtype=DOUBLE)
+    else:
+        size = {"noise": 1, "blocks": 2, "dense": 4}[kind]
+        learn: list[Part] = ["spectrum"] if size == 1 else ["spectrum", "rotation", "drift"]
+        order = torch.tensor([2, 0, 1, 3])
+        process = flexible(PCA(orthogonal(4)), size=size, learn=learn, order=order, mean=normal(4, seed=9))
+        for i, p in enumerate(process.parameters()):
+            p.requires_grad_(False).add_(0.4 * normal(*p.shape, seed=30 + i))
+    root = normal(4, 4, seed=6)
+    return GaussianOracle(process, 2 * normal(4, seed=7), root @ root.T / 4 + 0.1 * torch.eye(4, dtype=DOUBLE))
+
+
+def assert_drawn_from(x: Tensor, law: torch.distributions.MultivariateNormal, *, slack: float = 0.0) -> None:
+    n, spread = len(x), law.covariance_matrix.diagonal().sqrt()
+    assert ((x.mean(0) - law.mean).abs() < (5 / math.sqrt(n) + slack) * spread).all()
+    error = (torch.cov(x.T) - law.covariance_matrix).abs()
+    assert (error < (5 * math.sqrt(2 / n) + slack) * spread.outer(spread)).all()
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+@pytest.mark.parametrize("kind", ["noise", "blocks", "dense", "langevin"])
+def test_bridges_of_blocks_are_exact_however_few_the_steps(kind: str, steps: int) -> None:
+    oracle, last = block_oracle(kind), 0.05
+    torch.manual_seed(1)
+    x_T = oracle.marginal(1.0).sample((20_000,))
+    x = Ancestral(oracle).sample(x_T, uniform_grid(1.0, steps, last=last), generator=generator(2))
+    assert_drawn_from(x, oracle.marginal(last))
+
+
+@pytest.mark.parametrize("kind", ["noise", "blocks", "langevin"])
+def test_bridges_of_blocks_with_the_posterior_mean_in_many_steps(kind: str) -> None:
+    oracle = block_oracle(kind)
+    x_T = oracle.process.start(10_000, generator=generator(1))
+    x = Ancestral(oracle, use_mean=True).sample(x_T, uniform_grid(1.0, 150, last=0.05), generator=generator(2))
+    assert_drawn_from(x, oracle.marginal(0.05), slack=0.04)
+
+
+@pytest.mark.parametrize("kind", ["noise", "blocks", "langevin"])
+def test_a_bridge_of_blocks_ends_in_the_start(kind: str) -> None:
+    process, x_0, x_t = block_oracle(kind).process, normal(5, 4), normal(5, 4, seed=1)
+    torch.testing.assert_close(process.bridged(x_0, x_t, at(0.0), at(0.3), generator=generator()), x_0)
+    back = process.bridged(x_0, x_t, at(0.3), at(0.3), generator=generator())
+    torch.testing.assert_close(back, x_t, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("kind", ["blocks", "langevin"])
+def test_euler_maruyama_shakes_blocks_as_the_process_does(kind: str) -> None:
+    oracle = block_oracle(kind)
+    x_T = oracle.process.start(10_000, generator=generator(1))
+    grid = uniform_grid(1.0, 400, last=0.05)
+    assert_drawn_from(
+        EulerMaruyama(oracle).sample(x_T, grid, generator=generator(2)), oracle.marginal(0.05), slack=0.05
+    )
+
+
+@pytest.mark.parametrize("kind", ["blocks", "langevin"])
+def test_probability_flow_of_blocks_keeps_the_law(kind: str) -> None:
+    oracle = block_oracle(kind)
+    torch.manual_seed(1)
+    x_T = oracle.marginal(1.0).sample((10_000,))
+    assert_drawn_from(HeunODE(oracle).sample(x_T, uniform_grid(1.0, 100, last=0.05)), oracle.marginal(0.05), slack=0.02)
+
+
+def test_euler_maruyama_of_noise_in_subspaces() -> None:
+    process = split_process(4)
+    prior = GaussianMixture(process, weights=torch.ones(1), means=normal(1, 4), variance=torch.ones(4, dtype=DOUBLE))
+    denoiser, last = GaussianMixtureDenoiser(prior), 0.5
+    x_T, _ = prior.pushed(process.horizon).sample(8000, generator=generator(1))
+    x = EulerMaruyama(denoiser).sample(x_T, uniform_grid(process.horizon, 300, last=last), generator=generator(2))
+    assert_moments(x, prior.pushed(last), slack=0.03)
+
+
+def test_euler_maruyama_of_a_linear_diffusion_takes_the_step_it_is_written_as() -> None:
+    process = small_gou()
+    denoiser = GaussianMixtureDenoiser(mixture(process))
+    x, t, s = normal(5, 3), at(0.9), at(0.7)
+    noise = torch.randn(x.shape, generator=generator(3), dtype=DOUBLE)
+    velocity = process.drift(x, t) - process.diffused(denoiser.score(x, t), t)
+    expected = x + (s - t) * velocity + torch.sqrt(process.diffusion(t) * (t - s)) * noise
+    assert torch.equal(EulerMaruyama(denoiser).step(x, t, s, generator=generator(3)), expected)
