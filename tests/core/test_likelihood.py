@@ -71,7 +71,7 @@ def test_random_signs_estimate_the_trace_without_bias() -> None:
     denoiser = vp(3, 3)
     one, _ = denoiser.prior.pushed(1e-3).sample(1, generator=generator(2))
     options = {"epsilon": 1e-3, "rtol": 1e-5, "atol": 1e-5}
-    each = log_likelihood(denoiser, one.expand(2000, -1), generator=generator(), **options)
+    each = log_likelihood(denoiser, one.expand(1000, -1), generator=generator(), **options)
     truth = float(log_likelihood(denoiser, one, trace="exact", **options))
     error = float(each.std()) / math.sqrt(len(each))
     assert 1e-4 < error < 0.05
@@ -100,23 +100,24 @@ def test_flexible_processes_and_langevin_motion_on_gaussian_data(kind: str) -> N
     start = covariance(process.dim) if kind != "langevin" else torch.diag(torch.tensor([0.6, 0.04], dtype=DOUBLE))
     denoiser = GaussianScore(process, start)
     x = process.mean + normal(10, process.dim) @ torch.linalg.cholesky(start).T
-    got = flow_likelihood(denoiser, x, epsilon=1e-3, rtol=1e-6, atol=1e-6, trace="exact")
+    got = flow_likelihood(denoiser, x, epsilon=1e-3, trace="exact")
     truth = gaussian_log_prob(denoiser, x, 1e-3)
     ends = gaussian_log_prob(denoiser, got.latent, process.horizon)
     standard = -0.5 * ((got.latent - process.mean).square() + math.log(2 * math.pi)).sum(-1)
-    torch.testing.assert_close(got.nats + ends - standard, truth, rtol=0, atol=2e-4)
+    torch.testing.assert_close(got.nats + ends - standard, truth, rtol=0, atol=1e-3)
     # The process has a finite time to forget the start.
     assert float((got.nats - truth).abs().max()) < 1e-2
 
 
-def test_likelihoods_of_positions_are_bounded_by_jensen_with_a_known_gap() -> None:
-    """For the exact Gaussian joint law the velocities at 0 are independent of positions: there is no gap."""
+def test_likelihoods_of_positions_have_no_gap_where_velocities_are_independent_of_them() -> None:
+    """Jensen's inequality is an equality for the exact joint law of Gaussian data."""
     process = LangevinDiffusion(1, velocity_variance=0.3, dtype=DOUBLE)
     denoiser = GaussianScore(process, torch.diag(torch.tensor([0.7, 0.3], dtype=DOUBLE)))
-    x = torch.tensor([[0.5]], dtype=DOUBLE).expand(4000, 1)
-    got = position_likelihood(denoiser, x, epsilon=1e-4, trace="exact", generator=generator()).nats
+    x = torch.tensor([[0.5]], dtype=DOUBLE).expand(1000, 1)
+    options = {"epsilon": 1e-4, "rtol": 1e-4, "atol": 1e-4}
+    got = position_likelihood(denoiser, x, trace="exact", generator=generator(), **options).nats
     truth = -0.5 * (0.25 / 0.7 + math.log(2 * math.pi * 0.7))
-    assert float(got.mean()) == pytest.approx(truth, abs=5 * float(got.std()) / math.sqrt(4000) + 1e-3)
+    assert float(got.mean()) == pytest.approx(truth, abs=5 * float(got.std()) / math.sqrt(1000) + 1e-3)
     with pytest.raises(ValueError, match="positions and velocities"):
         position_likelihood(vp(1, 1), x)
 
@@ -131,7 +132,8 @@ class Watched(MLP):
 
 def watched(process: FlexibleDiffusion) -> FlexibleDenoiser:
     network = Watched(process.dim, width=8, depth=1)
-    torch.nn.init.normal_(network.leave.weight, generator=generator())
+    for i, p in enumerate(network.parameters()):
+        torch.nn.init.normal_(p, std=0.1, generator=generator(i))
     return FlexibleDenoiser(process, network)
 
 
@@ -148,8 +150,7 @@ def test_a_slope_is_one_call_in_the_type_of_the_network_and_leaves_nothing_behin
     assert not got.nats.requires_grad
     assert not x.requires_grad
     assert all(p.requires_grad and p.grad is None for p in denoiser.parameters())
-    double = flow_likelihood(watched(processes()["blocks"].float()).double(), x.double(), epsilon=1e-3,
-                             generator=generator())  # fmt: skip
+    double = flow_likelihood(denoiser.double(), x.double(), epsilon=1e-3, generator=generator())
     torch.testing.assert_close(got.nats, double.nats, rtol=0, atol=1e-2)
 
 
