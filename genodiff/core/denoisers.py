@@ -60,6 +60,11 @@ class Denoiser(nn.Module):
         d_z = process.basis.analysis(self(x_t, t, **condition) - process.mean)
         return process.basis.synthesis((process.mean_coefficient(t) * d_z - z) / process.variance(t))
 
+    def velocity(self, x_t: Tensor, t: Tensor, *, score_share: float = 0.5, **condition: Any) -> Tensor:
+        """M(x − μ) − share · β · score per unit of t: ½ is the probability flow, 1 the drift of the reverse SDE."""
+        score = self.score(x_t, t, **condition)
+        return self.process.drift(x_t, t) - score_share * self.process.diffused(score, t)
+
     def draw(self, x_t: Tensor, t: Tensor, *, generator: torch.Generator | None = None, **condition: Any) -> Tensor:
         """A draw of x_0 from (a model of) its posterior given x_t, (B, d).
 

@@ -78,8 +78,7 @@ class Sampler:
 
     def _velocity(self, x: Tensor, t: Tensor, *, score_share: float, condition: dict[str, Any]) -> Tensor:
         """Forward-time velocity M(x − μ) − share · β · score, per unit of t."""
-        score = self.denoiser.score(x, t, **condition)
-        return self.process.drift(x, t) - score_share * self.process.diffused(score, t)
+        return self.denoiser.velocity(x, t, score_share=score_share, **condition)
 
 
 def bridge(sampler: Sampler, x_t: Tensor, d: Tensor, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
