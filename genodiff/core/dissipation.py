@@ -274,9 +274,7 @@ class BlurringDiffusion(ModalDiffusion):
         _, height, wide = shape
         p = torch.pi / height * torch.arange(height, dtype=torch.float64)
         q = torch.pi / wide * torch.arange(wide, dtype=torch.float64)
-        self.register_buffer(
-            "symbol", (p.square().unsqueeze(1) + q.square()).expand(*shape).flatten().to(dtype)
-        )
+        self.register_buffer("symbol", (p.square().unsqueeze(1) + q.square()).expand(*shape).flatten().to(dtype))
 
     def _angle(self, t: Tensor) -> Tensor:
         # At t = 0 itself there is no noise, as in every process here; the schedule begins just above it.

@@ -310,12 +310,12 @@ class FieldDiffusion(Diffusion):
         """
         config, u = self.config, self.elapsed(t, x)
         if self.colour is not None:
-            raise ValueError(f"noise alike over {config.length} pixels has no diagonal covariance: estimate its divergence")
+            raise ValueError(
+                f"noise alike over {config.length} pixels has no diagonal covariance: estimate its divergence"
+            )
         if not config.noise_edges:
             return torch.zeros_like(x)
-        strength, response = edge_response(
-            self.images(x), presmoothing=config.presmoothing, contrast=config.contrast
-        )
+        strength, response = edge_response(self.images(x), presmoothing=config.presmoothing, contrast=config.contrast)
         kappa = config.kappa(u)
         slope = -0.5 * anisotropy(strength, kappa) ** 3 / kappa**2
         change = config.eta(u) * (1 - config.tau(u)) * slope * response

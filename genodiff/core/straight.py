@@ -42,7 +42,9 @@ class StraightPath(Diffusion):
         """X_t given X_s, s < 1: m = (1 − t)/(1 − s), variance t² − m² s² = (t − s)(t + s − 2ts)/(1 − s)²."""
         variance = (t - s) * (t + s - 2 * t * s) / (1 - s).square()
         wide = torch.ones_like(self.mean)
-        return Transition(self.basis, self.mean, ((1 - t) / (1 - s)).unsqueeze(-1) * wide, variance.unsqueeze(-1) * wide)
+        return Transition(
+            self.basis, self.mean, ((1 - t) / (1 - s)).unsqueeze(-1) * wide, variance.unsqueeze(-1) * wide
+        )
 
     def drift(self, x: Tensor, t: Tensor) -> Tensor:
         """−x/(1 − t), t < 1."""
