@@ -7,8 +7,8 @@ alike over a length ℓ. Every mode is a scalar process with, N(u) = ∫_0^u ν,
 
     m(u) = exp(−u/2 − λ N(u)),    s²(u) = k² ∫_0^u exp(−(u − w) − 2λ (N(u) − N(w))) η(w)² dw.
 
-Noise that is not smoothed once it is there (``white``) has s²(u) = k² ∫_0^u exp(−(u − w)) η(w)² dw instead, alike in all
-modes where ℓ = 0: that is blurring diffusion (Hoogeboom & Salimans 2023).
+Noise that is not smoothed once it is there (``white``) has s²(u) = k² ∫_0^u exp(−(u − w)) η(w)² dw instead, alike in
+all modes where ℓ = 0: that is blurring diffusion (Hoogeboom & Salimans 2023).
 """
 
 from __future__ import annotations
@@ -220,13 +220,12 @@ class SmoothingDiffusion(ModalDiffusion):
         """
         u, start = (self.clock(v).unsqueeze(-1) for v in torch.broadcast_tensors(t, s))
         symbol = self.symbol if smoothed else torch.zeros_like(self.symbol[:1])
-        smoothing, total = self.nu.integral(u), torch.zeros_like(u * symbol)
-        for x, weight in zip(*legendre(_NODES), strict=True):
-            age = (u - start) * x**3
-            w = u - age
-            damped = torch.exp(-age - 2 * symbol * (smoothing - self.nu.integral(w)))
-            total = total + (3 * x**2 * weight) * (u - start) * self.eta(w).square() * damped
-        return total * self.power
+        x, weight = (torch.tensor(v, dtype=u.dtype, device=u.device).unsqueeze(-1) for v in legendre(_NODES))
+        age = (u - start).unsqueeze(-1) * x**3  # (..., nodes, 1)
+        w = u.unsqueeze(-1) - age
+        damped = torch.exp(-age - 2 * symbol * (self.nu.integral(u.unsqueeze(-1)) - self.nu.integral(w)))
+        density = 3 * x.square() * weight * self.eta(w).square()
+        return self.power * (u - start) * (density.mT @ damped).squeeze(-2)
 
     def noise_ratio(self, t: Tensor, *, rate: float = -0.5) -> Tensor:
         """ρ = e^u − 1 at t: what noise of η = 1 is to a mode that is not smoothed; ``rate`` does not matter."""

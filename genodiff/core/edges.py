@@ -1,6 +1,7 @@
 """Smoothing that stops at edges: anisotropy coefficients and conservative steps of ∂_N u = ∇·(c ∇u) on a grid.
 
-With v = Gu an image smoothed a little, the strength of the edge at a pixel i with neighbours N4(i) and the coefficient are
+With v = Gu an image smoothed a little, the strength of the edge at a pixel i with neighbours N4(i) and the coefficient
+are
 
     s_i = ½ Σ_channels Σ_{j∈N4(i)} (v_j − v_i)² / (mean of the same over the image + contrast²),
     c_i = (1 + s_i/κ²)^{−1/2} ∈ (0, 1],

@@ -5,13 +5,14 @@
 with c_1 and c_2 either c(s; κ) of :mod:`edges` or 1, ν, η, κ, τ functions of u, and K white or alike over a length ℓ.
 κ grows and τ → 1, so that in the end neither knows edges, and −½X makes N(0, K²) the terminal law for η → 1.
 
-Where s depends on X the SDE has no closed transition. Frozen at a given s it has one, N(location, (V^½ K)(V^½ K)ᵀ), with
+Where s depends on X the SDE has no closed transition. Frozen at a given s it has one, N(location, (V^½ K)(V^½ K)ᵀ),
 
     location = e^{−(u_t − u_s)/2} S x_s,    V = ∫_{u_s}^{u_t} e^{−(u_t − w)} g(w)² dw,
 
-S by substeps of smoothing; noise, once there, is not smoothed, so that V is diagonal. Frozen at x_0 and from time 0 this
-is the law that networks are trained on. Frozen at x_s over a short time it is a step of the Euler chain, whose limit is
-the SDE. Given x_0, the noise Z = K⁻¹ V^{−½} (X − location) of two times s < t has correlation e^{−(u_t−u_s)/2}(V_s/V_t)^½.
+S by substeps of smoothing; noise, once there, is not smoothed, so that V is diagonal. Frozen at x_0 and from time 0
+this is the law that networks are trained on. Frozen at x_s over a short time it is a step of the Euler chain, whose
+limit is the SDE. Given x_0, the noise Z = K⁻¹ V^{−½} (X − location) of two times s < t has the correlation
+e^{−(u_t − u_s)/2} (V_s/V_t)^½.
 
 An anisotropic, a drift-only, a noise-only and an isotropic process are values of one :class:`FieldConfig`.
 """
@@ -268,10 +269,10 @@ class FieldDiffusion(Diffusion):
     @torch.no_grad()
     def simulate(self, x_0: Tensor, grid: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """States (B, d) at grid[-1] of the SDE that starts at x_0 at grid[0], by the Euler chain."""
-        x = x_0
+        end = x_0
         for _, x, _ in self.chain(x_0, grid, generator=generator):
-            pass
-        return x
+            end = x
+        return end
 
     def drift(self, x: Tensor, t: Tensor) -> Tensor:
         """b (ν ∇·(c_1 ∇x) − ½ x), (B, d), with the edges of x itself."""
@@ -280,7 +281,7 @@ class FieldDiffusion(Diffusion):
         return self._rate(t, x) * (rate.flatten(1) - 0.5 * x)
 
     def mean_drift(self, x_0: Tensor, x: Tensor, t: Tensor) -> Tensor:
-        """∂_t of the frozen location plus the decay of the noise: b (ν ∇·(c_1 ∇ location) − ½ x), edges those of x_0."""
+        """b (ν ∇·(c_1 ∇ location) − ½ x) with the edges of x_0: ∂_t of the frozen location, and the noise's decay."""
         u, edges = self.elapsed(t, x), self.strength(x_0)
         location = self.images(self.frozen(x_0, torch.zeros_like(t), t, strength=edges).location)
         rate = self.config.nu(u) * smoothing_rate(location, self.coefficient(edges, u))
@@ -310,9 +311,7 @@ class FieldDiffusion(Diffusion):
         """
         config, u = self.config, self.elapsed(t, x)
         if self.colour is not None:
-            raise ValueError(
-                f"noise alike over {config.length} pixels has no diagonal covariance: estimate its divergence"
-            )
+            raise ValueError(f"noise alike over {config.length} pixels has no diagonal covariance")
         if not config.noise_edges:
             return torch.zeros_like(x)
         strength, response = edge_response(self.images(x), presmoothing=config.presmoothing, contrast=config.contrast)

@@ -77,9 +77,9 @@ def local_score_matching(
 ) -> Tensor:
     """E [‖Aᵀ s‖² + 2 ⟨Aᵀ s, ξ⟩]/(d Δ), a scalar: E ‖Aᵀ (s − target)‖² with target −A⁻ᵀ ξ, but for what s cannot lower.
 
-    A = V^½ K belongs to the last step and Δ is the mean of its V. The target is as large as 1/√Δ. ``antithetic`` averages
-    over ξ and −ξ, which end equally likely: the two large terms cancel and leave a difference of s over the step, at
-    the cost of a second evaluation.
+    A = V^½ K belongs to the last step and Δ is the mean of its V. The target is as large as 1/√Δ. ``antithetic``
+    averages over ξ and −ξ, which are equally likely: the two large terms cancel and leave a difference of s over the
+    step, at the cost of a second evaluation.
 
     Args:
         model: gives ``score(x, t)``.

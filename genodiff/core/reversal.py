@@ -1,6 +1,6 @@
 """Anisotropic fields backwards in time: denoisers, scores and samplers.
 
-The frozen law of x_t given x_0 is known and p_t is its mixture over x_0, so that with D = E[x_0 | x_t] put in the place of
+The frozen law of x_t given x_0 is known and p_t is its mixture over x_0, so that with D = E[x_0 | x_t] in the place of
 x_0, and the edges of D or of x_t itself in the place of its edges,
 
     score ≈ −(A Aᵀ)⁻¹ (x_t − location(D)),    A = V^½ K.
@@ -120,7 +120,7 @@ def tabulate_modes(
         z = process.basis.analysis(law.location - law.location.mean(0))
         noise = process.basis.analysis(law.sample(generator=generator)[0] - law.location)
         m.append((z_0 * z).mean(0) / spectrum)
-        # The part of the smoothed image that no line through x_0 gives counts as noise; Cauchy and Schwarz keep it >= 0.
+        # The part of the smoothed image that no line through x_0 gives counts as noise; it is >= 0 but for rounding.
         variance.append((z.square().mean(0) - m[-1].square() * spectrum).clamp_min(0.0) + noise.square().mean(0))
     return TabulatedModes(process, level.to(rows.dtype), torch.stack(m), torch.stack(variance)), spectrum, centre
 
@@ -164,7 +164,7 @@ class FieldDenoiser(Denoiser):
         return self.guess.precision(t)
 
     def score(self, x_t: Tensor, t: Tensor, *, edges: Edges = "denoised", **condition: Any) -> Tensor:
-        """The score of the frozen law with D in the place of x_0 and the edges of D (``denoised``) or x_t (``state``)."""
+        """The score of the frozen law with D for x_0 and the edges of D (``denoised``) or of x_t (``state``)."""
         d = self(x_t, t, **condition)
         strength = self.process.strength(d if edges == "denoised" else x_t)
         return self.process.frozen(d, torch.zeros_like(t), t, strength=strength).score(x_t)
@@ -239,8 +239,8 @@ class PluginBridge(Sampler):
     """D in the place of x_0 in the mean and in the variance of the frozen bridge.
 
     z = A_t⁻¹ (x_t − location_t(D)) is carried over to s as z_s = (1 − ω² (1 − r²))^½ z + ω (1 − r²)^½ ξ, where
-    r = e^{−(u_t−u_s)/2} (V_s/V_t)^½, and x_s = location_s(D) + A_s z_s. Were D known to be x_0, x_s would have its exact law
-    for every ω, and with ω = 1 its exact law given x_t, too.
+    r = e^{−(u_t−u_s)/2} (V_s/V_t)^½, and x_s = location_s(D) + A_s z_s. Were D known to be x_0, x_s would have its
+    exact law for every ω, and with ω = 1 its exact law given x_t, too.
 
     Args:
         denoiser: posterior mean under a frozen field.
@@ -283,7 +283,7 @@ class ReverseField(Sampler):
     """Euler–Maruyama of the reverse SDE of a field, x_s = x_t − (t − s) [drift − div Σ − Σ score] + √(t − s) Σ^½ ξ.
 
     With the edges of the state it reverses the SDE itself, and needs its score (:class:`FieldScore`, or anything with a
-    ``score``). With those of the denoised image it reverses the process that has the frozen laws as its marginals, whose
+    ``score``). With those of the denoised image it reverses the process that has the frozen laws as its marginals, its
     drift and noise at x_t are those of x_0 averaged over the posterior: D is put in the place of the average.
 
     Args:
