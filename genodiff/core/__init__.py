@@ -3,5 +3,7 @@
 Modules, in reading order: :mod:`bases`, :mod:`schedules`, :mod:`processes`, :mod:`denoisers`, :mod:`losses`,
 :mod:`samplers`, :mod:`training`. Noise that grows at its own pace in each subspace, on a learned schedule, is
 :mod:`cosines`, :mod:`knots`, :mod:`subspaces`, :mod:`preconditioning`, :mod:`trajectory`, :mod:`speed` and
-:mod:`learning`. Nothing here knows genomes or images.
+:mod:`learning`. Smoothing and noise of fields on a grid is :mod:`dissipation` where coefficients are constant, and
+:mod:`edges`, :mod:`fields`, :mod:`reversal` and :mod:`matching` where they spare edges; flow matching is
+:mod:`straight`. Nothing here knows genomes, or where images come from.
 """
