@@ -176,6 +176,7 @@ class FieldDiffusion(Diffusion):
     """
 
     basis: CosineBasis
+    colour: Tensor | None
 
     def __init__(self, config: FieldConfig, *, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from genodiff.core.fields import FieldDiffusion, FieldTransition
-from genodiff.core.reversal import FieldDenoiser, FieldScore
+from genodiff.core.reversal import FieldDenoiser, ScoreModel
 
 __all__ = ["LocalStep", "frozen_score_matching", "implicit_score_matching", "local_score_matching", "local_steps"]
 
@@ -67,7 +67,7 @@ def local_steps(
 
 
 def local_score_matching(
-    model: FieldScore | Any,
+    model: ScoreModel,
     law: FieldTransition,
     noise: Tensor,
     t: Tensor,
@@ -117,5 +117,5 @@ def implicit_score_matching(
     """
     coin = torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype)
     e = torch.where(coin < 0.5, -1.0, 1.0).to(x)
-    flux, slope = torch.func.jvp(lambda y: act(y, score(y)), (x,), (e,))
-    return (0.5 * score(x) * flux + e * slope).mean()
+    out = torch.func.jvp(lambda y: act(y, score(y)), (x,), (e,))
+    return (0.5 * score(x) * out[0] + e * out[1]).mean()

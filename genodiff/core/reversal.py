@@ -17,7 +17,7 @@ Where coefficients are constant this is Tweedie's formula and exact; else it is 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -34,12 +34,22 @@ __all__ = [
     "FieldScore",
     "PluginBridge",
     "ReverseField",
+    "ScoreModel",
     "TabulatedModes",
     "divergence_estimate",
     "tabulate_modes",
 ]
 
 Edges = Literal["denoised", "state"]
+
+
+class ScoreModel(Protocol):
+    """What knows ∇ log p_t under a process."""
+
+    process: FieldDiffusion
+
+    def score(self, x_t: Tensor, t: Tensor, **condition: Any) -> Tensor:
+        """∇ log p_t(x_t), (B, d)."""
 
 
 class TabulatedModes(Diffusion):
@@ -287,7 +297,7 @@ class ReverseField(Sampler):
     drift and noise at x_t are those of x_0 averaged over the posterior: D is put in the place of the average.
 
     Args:
-        model: gives ``process`` and ``score(x, t)``; with ``edges="denoised"`` a denoiser.
+        model: knows the score; with ``edges="denoised"`` a denoiser.
         edges: those of the state x_t, or of D.
         divergence: whether div Σ enters. Without it the sampler is wrong wherever the noise depends on the state.
         probes: directions by which div Σ is estimated where it has no closed form.
@@ -298,7 +308,7 @@ class ReverseField(Sampler):
 
     def __init__(
         self,
-        model: FieldDenoiser | FieldScore | Any,
+        model: ScoreModel,
         *,
         edges: Edges = "state",
         divergence: bool = True,
@@ -308,7 +318,7 @@ class ReverseField(Sampler):
             raise ValueError(f"needs an anisotropic field, got {type(model.process).__name__}")
         if edges == "denoised" and not isinstance(model, Denoiser):
             raise ValueError(f"the edges of the denoised image need a denoiser, got {type(model).__name__}")
-        super().__init__(model)
+        super().__init__(cast(Denoiser, model))  # with the edges of the state nothing but its score is asked for
         self.edges, self.divergence, self.probes = edges, divergence, probes
 
     def step(
