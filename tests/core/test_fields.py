@@ -243,7 +243,7 @@ def test_the_divergence_is_that_of_the_jacobian() -> None:
     coloured = field(replace(SMALL, shape=(2, 2, 3), length=0.7))
     expected = torch.einsum("ijj->i", torch.autograd.functional.jacobian(lambda y: covariance(y, coloured), x)[:, :, 0])
     for which, right in ((process, process.divergence(x, t)[0]), (coloured, expected)):
-        many = x.expand(4000, -1)
+        many = x.repeat(4000, 1)
         each = divergence_estimate(lambda y, v, p=which: p.covariance(y, v, t), many, generator=generator(1))
         error = (each.mean(0) - right).abs()
         assert (error < 5 * each.std(0) / math.sqrt(4000) + 1e-9).all()
@@ -528,7 +528,8 @@ def test_a_network_trains_on_the_one_loop_and_every_sampler_runs_on_it() -> None
         denoiser, blocks(256), blocks(32, seed=9), grid=uniform_grid(1.0, 8, last=0.05), batch=32, seed=1, repeats=4,
         objective=frozen_score_matching,
     )  # fmt: skip
-    before = problem.validation()
+    with torch.no_grad():
+        before = problem.validation()
     result = train(
         denoiser, problem, TrainingConfig(steps=40, batch=32, learning_rate=1e-2, warmup=5, validate_every=20), seed=2
     )
