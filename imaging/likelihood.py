@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from genodiff.core.likelihood import flow_likelihood
+from genodiff.core.likelihood import flow_likelihood, position_likelihood
 from imaging.datasets import LEVEL, Images
 from imaging.files import Output
 from imaging.fp import EARLIEST, FlexibleModel
@@ -70,19 +70,17 @@ def bits_per_dimension(
     from tqdm import tqdm
 
     generator = torch.Generator().manual_seed(seed)
-    d, variance, gamma = model.design.dim, model.moments[1], model.design.gamma
+    d, variance = model.design.dim, model.moments[1]
+    measure = position_likelihood if model.design.process == "cld" else flow_likelihood
     found, evaluations = [], []
     for start in tqdm(range(0, len(images), batch), desc="bits", unit="batch", disable=not progress):
         rows = model.standardised(images.values(slice(start, start + batch)))
-        state, entropy = model.dequantised(rows, generator=generator), 0.0
-        if model.design.process == "cld":
-            velocity = math.sqrt(gamma) * torch.randn(state.shape, generator=generator)
-            state, entropy = torch.cat([state, velocity], dim=1), 0.5 * d * math.log(2 * math.pi * math.e * gamma)
-        solved = flow_likelihood(
-            model.denoiser, state, epsilon=EARLIEST, rtol=tolerance, atol=tolerance, generator=generator
-        )
+        solved = measure(
+            model.denoiser, model.dequantised(rows, generator=generator), epsilon=EARLIEST, rtol=tolerance,
+            atol=tolerance, generator=generator,
+        )  # fmt: skip
         evaluations.append(solved.evaluations)
-        nats = solved.nats + entropy - 0.5 * d * math.log(variance)
+        nats = solved.nats - 0.5 * d * math.log(variance)
         found.append(-nats.numpy() / (d * math.log(2)) - math.log2(LEVEL))
     return Bits(np.concatenate(found).astype(np.float64), tuple(evaluations))
 

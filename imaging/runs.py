@@ -197,10 +197,10 @@ def train_model(
         model.learned = ("network",)
         rows, held_out = _rows(sets)
         problem = VectorProblem(
-            model.denoiser, rows, held_out, grid=edm_times(model.denoiser.process), batch=config.batch, seed=seed,
+            model.denoiser, rows, held_out, grid=edm_times(model.process), batch=config.batch, seed=seed,
             repeats=_REPEATS, objective=preconditioned_score_matching, at_once=_AT_ONCE,
         )  # fmt: skip
-        with frozen(model.denoiser.process):
+        with frozen(model.process):
             result = train(
                 model.denoiser, problem, config, seed=seed, checkpoint=folder.checkpoint,
                 fingerprint=f"train {model.facts()} {config} {seed}", progress=progress,
@@ -332,7 +332,7 @@ def learn_schedule(
             model = old.on(toad, fitted)
         model.learned = (*old.learned, "constant speed" if constant_speed else "schedule")
         model.denoiser.requires_grad_(True)
-        with frozen(model.denoiser.process) if constant_speed else nullcontext():
+        with frozen(model.process) if constant_speed else nullcontext():
             result = core.learn_schedule(
                 model.denoiser, rows, held_out, config, seed=seed, c=c, jointly=True,
                 score_correction=score_correction and not constant_speed, repeats=_REPEATS, at_once=_AT_ONCE,

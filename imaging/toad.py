@@ -129,6 +129,8 @@ def sample(
         (n, C, H, W).
     """
     process = denoiser.process
+    if not isinstance(process, SubspaceDiffusion):
+        raise ValueError(f"needs noise in subspaces, got {type(process).__name__}")
     times = uniform_grid(process.horizon, steps) if grid is None else grid
     rule = HeunFlow(denoiser, second=second, euler_last=euler_last)
     parts: Sequence[Tensor] = [
@@ -176,9 +178,16 @@ class ToadModel(ImageModel):
         return cls(network, toad.denoiser(unet, variance=variance, centre=centre), source, toad=toad)
 
     @property
+    def process(self) -> SubspaceDiffusion:
+        """The noise, with its schedule and clock."""
+        process = self.denoiser.process
+        assert isinstance(process, SubspaceDiffusion)
+        return process
+
+    @property
     def schedule(self) -> KnotSchedule:
         """g_j(t), without the clock if there is one."""
-        held = self.denoiser.process.schedule
+        held = self.process.schedule
         found = held.schedule if isinstance(held, TransformedSchedule) else held
         assert isinstance(found, KnotSchedule)
         return found
@@ -186,7 +195,7 @@ class ToadModel(ImageModel):
     @property
     def clock(self) -> KnotSchedule | None:
         """g_w(t) of a learned time."""
-        held = self.denoiser.process.schedule
+        held = self.process.schedule
         return held.clock if isinstance(held, TransformedSchedule) else None
 
     def on(self, toad: Toad, schedule: KnotSchedule) -> ToadModel:
@@ -196,7 +205,7 @@ class ToadModel(ImageModel):
 
     def times(self, steps: int) -> Tensor:
         """The times a sampler of ``steps`` steps visits, (steps + 1,)."""
-        process = self.denoiser.process
+        process = self.process
         return karras_grid(process, steps) if self.grid == "karras" else uniform_grid(process.horizon, steps)
 
     def sample(self, n: int, *, steps: int, generator: torch.Generator) -> Tensor:

@@ -4,5 +4,8 @@ Modules, in reading order: :mod:`bases`, :mod:`schedules`, :mod:`processes`, :mo
 :mod:`samplers`, :mod:`training`. Noise that grows at its own pace in each subspace, on a learned schedule, is
 :mod:`cosines`, :mod:`knots`, :mod:`subspaces`, :mod:`preconditioning`, :mod:`trajectory`, :mod:`speed` and
 :mod:`learning`. Forward processes with learned noise and rotation are :mod:`blocks`, :mod:`rates`, :mod:`rotations`,
-:mod:`flexible`, :mod:`langevin` and :mod:`riemannian`. Nothing here knows genomes or images.
+:mod:`flexible`, :mod:`langevin` and :mod:`riemannian`, with :mod:`scores`, :mod:`evidence` and :mod:`likelihood`.
+Smoothing and noise of fields on a grid is :mod:`dissipation` where coefficients are constant, and :mod:`edges`,
+:mod:`fields`, :mod:`reversal` and :mod:`matching` where they spare edges; flow matching is :mod:`straight`. Nothing
+here knows genomes, or where images come from.
 """

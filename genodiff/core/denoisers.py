@@ -29,7 +29,6 @@ __all__ = [
     "NoiseDenoiser",
     "ResidualDenoiser",
     "terminal",
-    "velocity",
 ]
 
 AnchorCovariance = Literal["noise", "within", "total"]
@@ -61,18 +60,17 @@ class Denoiser(nn.Module):
         d_z = process.basis.analysis(self(x_t, t, **condition) - process.mean)
         return process.basis.synthesis((process.mean_coefficient(t) * d_z - z) / process.variance(t))
 
+    def velocity(self, x_t: Tensor, t: Tensor, *, score_share: float = 0.5, **condition: Any) -> Tensor:
+        """M(x − μ) − share · β · score per unit of t: ½ is the probability flow, 1 the drift of the reverse SDE."""
+        score = self.score(x_t, t, **condition)
+        return self.process.drift(x_t, t) - score_share * self.process.diffused(score, t)
+
     def draw(self, x_t: Tensor, t: Tensor, *, generator: torch.Generator | None = None, **condition: Any) -> Tensor:
         """A draw of x_0 from (a model of) its posterior given x_t, (B, d).
 
         A denoiser that knows no more than the posterior mean returns the mean.
         """
         return self(x_t, t, **condition)
-
-
-def velocity(denoiser: Denoiser, x: Tensor, t: Tensor, *, score_share: float = 0.5, **condition: Any) -> Tensor:
-    """drift − share · diffused(score) per unit of t, (B, d): the probability flow at ½, the reverse drift at 1."""
-    score = denoiser.score(x, t, **condition)
-    return denoiser.process.drift(x, t) - score_share * denoiser.process.diffused(score, t)
 
 
 class GaussianMixture(nn.Module):

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from genodiff.core.blocks import apply, solve_lower, solve_upper
-from genodiff.core.denoisers import Denoiser, velocity
+from genodiff.core.denoisers import Denoiser
 from genodiff.core.flexible import BlockTransition, FlexibleDiffusion
 from genodiff.core.langevin import LangevinDiffusion
 from genodiff.core.learning import frozen
@@ -151,7 +151,7 @@ class Evidence:
             density = _mismatch(process, given, score, t, noise)
             if self.kinetic > 0 or self.jacobian > 0:
                 with frozen(denoiser, but=process):
-                    v = velocity(denoiser, x_t, t, **condition)
+                    v = denoiser.velocity(x_t, t, **condition)
                 density = density + self.kinetic * v.square().sum(-1)
             if self.jacobian > 0:
                 (pulled,) = torch.autograd.grad(v, x_t, _normal(state, generator), create_graph=True)

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from genodiff.core.denoisers import Denoiser, velocity
+from genodiff.core.denoisers import Denoiser
 from genodiff.core.flexible import FlexibleDiffusion
 from genodiff.core.langevin import LangevinDiffusion
 from genodiff.core.learning import frozen
@@ -127,7 +127,7 @@ def flow_likelihood(
         t = log_t.exp()
         with torch.enable_grad():
             at = state[:, :-1].to(dtype).requires_grad_()
-            v = velocity(denoiser, at, t.to(dtype), **condition)
+            v = denoiser.velocity(at, t.to(dtype), **condition)
             divergence = torch.zeros_like(state[:, -1])
             for k, e in enumerate(directions):
                 (pulled,) = torch.autograd.grad(v, at, e.expand_as(v), retain_graph=k + 1 < len(directions))

@@ -1,8 +1,8 @@
 """Networks between a scaled input and a scaled output, mode by mode (Karras et al. 2022, §5; per subspace in TOAD).
 
-With λ the variance of a mode in the data and g that of its noise,
+With λ the variance of a mode in the data, m its mean coefficient (1 for noise alone) and g the variance of its noise,
 
-    D = c_skip z + c_out F(c_in z; c_noise),   c_skip = λ/(λ + g),  c_out² = λ g/(λ + g),  c_in² = 1/(λ + g),
+    D = c_skip z + c_out F(c_in z; c_noise),   c_skip = m λ/(m²λ + g),  c_out² = λ g/(m²λ + g),  c_in² = 1/(m²λ + g),
 
 in modal coordinates. c_skip alone is the posterior mean of Gaussian data, so F learns what is not Gaussian, and its
 input and target have unit variance at every noise level.
@@ -17,30 +17,30 @@ import torch
 from torch import Tensor, nn
 
 from genodiff.core.denoisers import Denoiser
-from genodiff.core.subspaces import SubspaceDiffusion
+from genodiff.core.processes import Diffusion
 
 __all__ = ["PreconditionedDenoiser"]
 
 
 class PreconditionedDenoiser(Denoiser):
-    """A network F(x, c_noise) made a posterior mean under noise in subspaces.
+    """A network F(x, c_noise) made a posterior mean.
 
     Args:
-        process: the noise.
-        network: maps inputs (B, *shape) and (B,) values of c_noise = ¼ log σ̃, σ̃² the geometric mean of the g_j, to
-            outputs (B, *shape). A condition is passed on by keyword.
+        process: the noise, and what it does to the mean.
+        network: maps inputs (B, *shape) and (B,) values of c_noise = ¼ log σ̃, σ̃ the level that the process reports by
+            :meth:`Diffusion.log_noise`, to outputs (B, *shape). A condition is passed on by keyword.
         variance: λ of every mode of the data, (d,), or one for all, > 0.
         centre: mean of the data in the coordinates of x, (d,); 0 if not given.
         shape: what the network takes a vector for; (d,) if not given.
     """
 
-    process: SubspaceDiffusion
+    process: Diffusion
     data_variance: Tensor
     centre: Tensor
 
     def __init__(
         self,
-        process: SubspaceDiffusion,
+        process: Diffusion,
         network: nn.Module,
         *,
         variance: Tensor | float,
@@ -60,15 +60,16 @@ class PreconditionedDenoiser(Denoiser):
 
     def forward(self, x_t: Tensor, t: Tensor, **condition: Any) -> Tensor:
         """E[x_0 | x_t], (B, d)."""
-        basis, g = self.process.basis, self.process.variance(t)
-        total = self.data_variance + g
-        z = basis.analysis(x_t) - self.centre
+        basis, m, g = self.process.basis, self.process.mean_coefficient(t), self.process.variance(t)
+        total = m.square() * self.data_variance + g
+        # Where the process draws x towards its own centre, the data's goes along.
+        z = basis.analysis(x_t) - (m * self.centre + (1 - m) * basis.analysis(self.process.mean))
         scaled = basis.synthesis(z * total.rsqrt()).unflatten(-1, self.shape)
         level = (0.25 * self.process.log_noise(t)).expand(len(x_t))
         out = basis.analysis(self.network(scaled, level, **condition).flatten(1))
-        c_skip, c_out = self.data_variance / total, (self.data_variance * g / total).sqrt()
+        c_skip, c_out = m * self.data_variance / total, (self.data_variance * g / total).sqrt()
         return basis.synthesis(self.centre + c_skip * z + c_out * out)
 
     def precision(self, t: Tensor) -> Tensor:
         """1/c_out² of every mode, (..., d): the weight under which the error of D is that of F."""
-        return 1 / self.data_variance + 1 / self.process.variance(t)
+        return 1 / self.data_variance + self.process.mean_coefficient(t).square() / self.process.variance(t)

@@ -132,6 +132,10 @@ class Diffusion(nn.Module):
         """ρ = s²/m² at t for a mode that contracts at ``rate`` ≤ 0."""
         raise NotImplementedError
 
+    def log_noise(self, t: Tensor) -> Tensor:
+        """½ log ρ(t) of a mode that contracts at rate −½, shape (...): the noise level that is shown to networks."""
+        return 0.5 * self.noise_ratio(t, rate=-0.5).log()
+
     def time_of_noise(self, rho: Tensor, *, rate: float) -> Tensor:
         """The inverse of :meth:`noise_ratio`."""
         raise NotImplementedError

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from genodiff.core.denoisers import Denoiser, velocity
+from genodiff.core.denoisers import Denoiser
 from genodiff.core.flexible import FlexibleDiffusion
 from genodiff.core.odes import ORDERS, Pair, solve
 from genodiff.core.processes import Diffusion
@@ -82,7 +82,7 @@ class Sampler:
 
     def _velocity(self, x: Tensor, t: Tensor, *, score_share: float, condition: dict[str, Any]) -> Tensor:
         """Forward-time velocity M(x − μ) − share · β · score, per unit of t."""
-        return velocity(self.denoiser, x, t, score_share=score_share, **condition)
+        return self.denoiser.velocity(x, t, score_share=score_share, **condition)
 
 
 def bridge(sampler: Sampler, x_t: Tensor, d: Tensor, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:

@@ -222,7 +222,7 @@ def _schedules(models: Mapping[str, ToadModel]) -> Figure:
     figure = new_figure(10.0)
     levels, ratio = figure.subplots(1, 2)
     for row, model in models.items():
-        process = model.denoiser.process
+        process = model.process
         t = torch.linspace(0.0, process.horizon, 1001, dtype=torch.float64)
         log_g = process.schedule.log_levels(t)
         for j in range(log_g.shape[1]):
@@ -244,7 +244,7 @@ def _schedules(models: Mapping[str, ToadModel]) -> Figure:
 def _path(model: ToadModel, seed: int) -> torch.Tensor:
     """Posterior means of x_0 at falling times along the sampler's path, (images · columns, C, H, W)."""
     denoiser = model.denoiser
-    process = denoiser.process
+    process = model.process
     rule = HeunFlow(denoiser, second=0.5)
     x = process.start(_SHOWN, generator=torch.Generator().manual_seed(seed))
     grid = uniform_grid(process.horizon, _PATH).to(x.dtype)

@@ -19,7 +19,6 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from genodiff.core.denoisers import velocity
 from genodiff.core.evidence import Evidence, evidence_grid
 from genodiff.core.flexible import FlexibleDiffusion, dense_flexible
 from genodiff.core.losses import VectorProblem
@@ -181,14 +180,14 @@ def _measured(row: str, width: float, settings: Settings, seed: int) -> dict[str
         t = torch.tensor(time)
         law = denoiser.process.transition(torch.zeros_like(t), t)
         x, _ = law.sample(points(settings.points, width, generator=generator), generator=generator)
-        learned.append(float(angles(velocity(denoiser, x, t)).mean()))
+        learned.append(float(angles(denoiser.velocity(x, t)).mean()))
         exact.append(float(angles(exact_velocity(denoiser, x, t, width=width)).mean()))
     paths = _paths(denoiser, settings.points, settings.steps, seed=seed)
     length = paths.diff(dim=0).norm(dim=-1).sum(0) / (paths[-1] - paths[0]).norm(dim=-1)
     side = torch.linspace(-2.5, 2.5, 13)
     x, z = torch.meshgrid(side, side + HEIGHT / 2, indexing="xy")
     at = torch.stack([x.flatten(), torch.zeros(x.numel()), z.flatten()], dim=1)
-    v = -velocity(denoiser, at, torch.tensor(_SHOWN))
+    v = -denoiser.velocity(at, torch.tensor(_SHOWN))
     return {
         "angle": float(np.mean(learned)), "exact": float(np.mean(exact)), "path": float(length.mean()),
         "field": torch.cat([at[:, ::2], v[:, ::2]], dim=1).tolist(),

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from genodiff.core.denoisers import Denoiser, GaussianMixtureDenoiser
 from genodiff.core.networks import count_calls
-from genodiff.core.samplers import Ancestral, EulerFlow, EulerMaruyama, EulerODE, HeunFlow, HeunODE
+from genodiff.core.samplers import Ancestral, EulerFlow, EulerODE, HeunFlow, HeunODE
 from genodiff.core.schedules import uniform_grid
 from tests.core.helpers import DOUBLE, at, generator, mixture, normal, small_gou
 from tests.core.toad import exact, split_process
@@ -174,8 +174,6 @@ def test_flow_samplers_and_the_bridge_recover_a_mixture() -> None:
 def test_samplers_refuse_processes_they_are_not_for() -> None:
     with pytest.raises(ValueError, match="noise in subspaces"):
         HeunFlow(GaussianMixtureDenoiser(mixture(small_gou())))
-    with pytest.raises(ValueError, match="linear diffusion"):
-        EulerMaruyama(gaussian())
     for second in (0.0, 1.5):
         with pytest.raises(ValueError, match="second must lie"):
             HeunFlow(gaussian(), second=second)

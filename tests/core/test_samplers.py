@@ -286,12 +286,15 @@ def test_bridges_of_blocks_are_exact_however_few_the_steps(kind: str, steps: int
     assert_drawn_from(x, oracle.marginal(last))
 
 
-@pytest.mark.parametrize("kind", ["noise", "blocks", "langevin"])
-def test_bridges_of_blocks_with_the_posterior_mean_in_many_steps(kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "steps", "slack"), [("noise", 150, 0.04), ("blocks", 150, 0.04), ("langevin", 600, 0.1)]
+)
+def test_bridges_of_blocks_with_the_posterior_mean_in_many_steps(kind: str, steps: int, slack: float) -> None:
+    """The error is of order 1/steps, and large for velocities of small variance."""
     oracle = block_oracle(kind)
     x_T = oracle.process.start(10_000, generator=generator(1))
-    x = Ancestral(oracle, use_mean=True).sample(x_T, uniform_grid(1.0, 150, last=0.05), generator=generator(2))
-    assert_drawn_from(x, oracle.marginal(0.05), slack=0.04)
+    x = Ancestral(oracle, use_mean=True).sample(x_T, uniform_grid(1.0, steps, last=0.05), generator=generator(2))
+    assert_drawn_from(x, oracle.marginal(0.05), slack=slack)
 
 
 @pytest.mark.parametrize("kind", ["noise", "blocks", "langevin"])
