@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
 
 from genodiff.core.training import _AVERAGE_EVERY, TrainingConfig
 from imaging import runs
@@ -24,30 +22,14 @@ from imaging.networks import UNetConfig
 from imaging.runs import Source
 from imaging.samples import draw
 from imaging.toad import ToadModel
-from tests.imaging.images import discs
 from tests.imaging.test_cli import refused, succeed
 
 SMALL = UNetConfig(widths=(4, 8), blocks=1)
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SHORT = TrainingConfig(
     steps=16, batch=8, learning_rate=1e-2, warmup=1, weight_decay=0.0, ema=0.5, validate_every=8, checkpoint_seconds=0.0
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Source:
-    """A folder of 40 PNG files of 16 × 16 pixels."""
-    folder = tmp_path_factory.mktemp("pictures")
-    for k, pixels in enumerate(discs(40, channels=3).pixels):
-        Image.fromarray(pixels.transpose(1, 2, 0)).save(folder / f"{k:03d}.png")
-    return Source("folder", folder, 16)
 
 
 def untrained(process: Process, *, shape: tuple[int, int, int] = (1, 8, 8), variance: float = 0.2) -> FlexibleModel:
@@ -57,8 +39,8 @@ def untrained(process: Process, *, shape: tuple[int, int, int] = (1, 8, 8), vari
 
 
 @pytest.mark.parametrize("process", PROCESSES)
-def test_every_process_is_trained_kept_and_sampled(source: Source, tmp_path: Path, process: Process) -> None:
-    result = runs.train_flexible(source, tmp_path / "m", process=process, jointly=0.5, network=SMALL, config=SHORT)
+def test_every_process_is_trained_kept_and_sampled(disc_source: Source, tmp_path: Path, process: Process) -> None:
+    result = runs.train_flexible(disc_source, tmp_path / "m", process=process, jointly=0.5, network=SMALL, config=SHORT)
     assert math.isfinite(result.best_validation)
     model = ImageModel.load(tmp_path / "m")
     assert isinstance(model, FlexibleModel)
@@ -71,10 +53,10 @@ def test_every_process_is_trained_kept_and_sampled(source: Source, tmp_path: Pat
         ToadModel.load(tmp_path / "m")
 
 
-def test_a_process_that_is_learned_moves_and_a_frozen_one_does_not(source: Source, tmp_path: Path) -> None:
+def test_a_process_that_is_learned_moves_and_a_frozen_one_does_not(disc_source: Source, tmp_path: Path) -> None:
     def learned(name: str, jointly: float) -> dict[str, torch.Tensor]:
         out = tmp_path / name
-        runs.train_flexible(source, out, process="fp", jointly=jointly, network=SMALL, config=SHORT)
+        runs.train_flexible(disc_source, out, process="fp", jointly=jointly, network=SMALL, config=SHORT)
         return {key: value.clone() for key, value in FlexibleModel.load(out).process.state_dict().items()}
 
     assert SHORT.steps / 2 >= _AVERAGE_EVERY  # or the averaged weights would be those of the start
@@ -85,17 +67,17 @@ def test_a_process_that_is_learned_moves_and_a_frozen_one_does_not(source: Sourc
     # The first stage alone: as many steps, and the rates of as many, so its process is that of the whole run.
     half = tmp_path / "half"
     runs.train_flexible(
-        source, half, process="fp", jointly=1.0, network=SMALL, config=replace(SHORT, steps=SHORT.steps // 2)
+        disc_source, half, process="fp", jointly=1.0, network=SMALL, config=replace(SHORT, steps=SHORT.steps // 2)
     )  # fmt: skip
     first = FlexibleModel.load(half).process.state_dict()
     assert all(torch.equal(mixed[key], first[key]) for key in first)
 
 
 def test_an_interrupted_run_goes_on_to_equal_bits(
-    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    disc_source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run(name: str) -> None:
-        runs.train_flexible(source, tmp_path / name, process="fp-noise", jointly=0.5, network=SMALL, config=SHORT)
+        runs.train_flexible(disc_source, tmp_path / name, process="fp-noise", jointly=0.5, network=SMALL, config=SHORT)
 
     run("whole")
     train, calls = runs.train, 0
@@ -160,24 +142,24 @@ def test_samplers_of_an_untrained_network_draw_noise_of_the_moments(process: Pro
     assert float(values.var()) == pytest.approx(0.04, rel=0.05 if sampler == "heun" else 0.15)
 
 
-def test_commands_train_sample_and_give_bits(source: Source, tmp_path: Path) -> None:
-    data = ("--data", "folder", "--data-path", source.path, "--size", 16)
+def test_commands_train_sample_and_give_bits(disc_source: Source, tmp_path: Path) -> None:
+    data = ("--data", "folder", "--data-path", disc_source.path, "--size", 16)
     tiny = ("--batch", 8, "--threads", 1, "--quiet")
     model, out, judged = tmp_path / "m", tmp_path / "s.npz", tmp_path / "bits"
     network = ("--widths", "4,8", "--blocks", 1)
     succeed("train", *data, "--process", "fp-drift", "--steps", 4, *network, *tiny, "-o", model)
     said = succeed("sample", model, "-n", 2, "--steps", 3, "--sampler", "ancestral", "--quiet", "-o", out)
     assert "called 3 times" in said
-    said = succeed("evaluate", model, "--likelihood", "-n", 2, "--data-path", source.path, "--quiet", "-o", judged)
+    said = succeed("evaluate", model, "--likelihood", "-n", 2, "--data-path", disc_source.path, "--quiet", "-o", judged)
     table = pd.read_csv(judged / "metrics.csv")
     assert table["n"].tolist() == [2]
     assert f"{table['value'][0]:.4f}" in said
     assert len(pd.read_csv(judged / "bits.csv")) == 2
 
 
-def test_what_does_not_go_together_is_refused(source: Source, tmp_path: Path) -> None:
+def test_what_does_not_go_together_is_refused(disc_source: Source, tmp_path: Path) -> None:
     edm = tmp_path / "edm"
-    runs.train_model(source, edm, network=SMALL, config=replace(SHORT, steps=1))
+    runs.train_model(disc_source, edm, network=SMALL, config=replace(SHORT, steps=1))
     refused("sample", edm, "--sampler", "heun", "-o", tmp_path / "s.npz", words="leave --sampler out")
     refused("evaluate", edm, "--likelihood", "-o", tmp_path / "b", words="of kind toad, where flexible is needed")
     refused("evaluate", edm, "-n", 3, "-o", tmp_path / "b", words="-n goes with --likelihood")

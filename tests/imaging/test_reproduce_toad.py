@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from PIL import Image
 from genodiff.core.training import TrainingConfig
 from imaging import cli
 from imaging.errors import ImagingError
-from imaging.features import FeatureNetwork, save_features
 from imaging.networks import UNetConfig
 from imaging.reproduce import toad
 from imaging.reproduce.judge import Judge
@@ -25,37 +23,20 @@ from imaging.reproduce.table import PAPER, paper_order, summary, verdicts
 from imaging.runs import Source
 from imaging.samples import draw
 from imaging.toad import ToadModel
-from tests.imaging.images import disc_sets, discs
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SHORT = TrainingConfig(steps=3, batch=8, learning_rate=1e-3, warmup=1, validate_every=3, checkpoint_seconds=0.0)
 COMMAND = "genodiff imaging reproduce toad --quick --seed 1 -o toad/"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> toad.Settings:
+def settings(disc_source: Source, disc_features: Path) -> toad.Settings:
     """Discs of 16 × 16 pixels, features that were never trained, two columns, two seeds."""
-    folder = tmp_path_factory.mktemp("discs")
-    pictures, features = folder / "pictures", folder / "discs.safetensors"
-    pictures.mkdir()
-    for k, pixels in enumerate(discs(240, channels=3).pixels):
-        Image.fromarray(pixels.transpose(1, 2, 0)).save(pictures / f"{k:03d}.png")
-    torch.manual_seed(0)
-    network = FeatureNetwork((3, 16, 16), 2)
-    sets = disc_sets(channels=3)
-    network.balance(sets.train)
-    save_features(network, features, sets=sets, accuracy=0.5, force=False)
     return toad.Settings(
-        sources=(Source("folder", pictures, 16),), network=UNetConfig(widths=(4, 8), blocks=1), training=SHORT,
+        sources=(disc_source,), network=UNetConfig(widths=(4, 8), blocks=1), training=SHORT,
         fitting=replace(SHORT, steps=2), refining=replace(SHORT, steps=2), timing=replace(SHORT, steps=2),
-        steps=(2, 5), samples=32, seeds=2, features=str(features),
+        steps=(2, 5), samples=32, seeds=2, features=str(disc_features),
     )  # fmt: skip
 
 
