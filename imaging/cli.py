@@ -114,7 +114,7 @@ def train(output: Path, process: str, **o: Any) -> None:
       genodiff imaging train --data cifar10 --data-path cifar-10-batches-bin --widths 128,256,256 -o edm-cifar/
     """
     limit_threads(o["threads"])
-    from imaging import runs
+    from imaging import joint, runs
     from imaging.networks import UNetConfig
 
     network = UNetConfig(widths=o["widths"], blocks=o["blocks"], patch=o["patch"])
@@ -124,9 +124,9 @@ def train(output: Path, process: str, **o: Any) -> None:
     if process == "edm":
         result = runs.train_model(source_of(o), output, config=config_of(runs.TRAINING, o), **common)
     else:
-        result = runs.train_flexible(
+        result = joint.train_flexible(
             source_of(o), output, process=cast("Process", process), rank=o["rank"], jointly=o["jointly"],
-            config=config_of(runs.EVIDENCE, o), **common,
+            config=config_of(joint.EVIDENCE, o), **common,
         )  # fmt: skip
     say_trained(result, output)
 

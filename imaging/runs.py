@@ -15,8 +15,6 @@ import torch
 from torch import Tensor
 
 from genodiff.core import learning as core
-from genodiff.core.denoisers import Denoiser
-from genodiff.core.evidence import Evidence, evidence_grid
 from genodiff.core.knots import KnotSchedule
 from genodiff.core.learning import frozen
 from genodiff.core.losses import VectorProblem
@@ -26,31 +24,33 @@ from genodiff.core.trajectory import preconditioned_score_matching
 from imaging.datasets import Images, ImageSets, load
 from imaging.errors import ImagingError
 from imaging.files import Output, drop_damaged
-from imaging.fp import EARLIEST, Flexible, FlexibleModel, Process
 from imaging.models import ImageModel
 from imaging.networks import UNetConfig
 from imaging.toad import Toad, ToadModel, edm_times
 
 __all__ = [
-    "EVIDENCE",
+    "AT_ONCE",
     "LEARNING",
+    "REPEATS",
     "TRAINING",
     "Source",
+    "check_size",
     "facts",
+    "finish",
     "learn_schedule",
     "learn_time",
+    "rows_of",
     "train_features",
-    "train_flexible",
     "train_model",
 ]
 
 _HELD_OUT = 512
 """Images of the test set by which training is validated."""
 
-_REPEATS = 2
+REPEATS = 2
 """Noise levels at which each of them is seen."""
 
-_AT_ONCE = 256
+AT_ONCE = 256
 """Most of them in one pass."""
 
 _LEVELS, _MEASURED = 65, 256
@@ -124,9 +124,6 @@ TRAINING = TrainingConfig(
 )  # fmt: skip
 
 
-EVIDENCE = replace(TRAINING, learning_rate=5e-4)
-"""Of a score network by the bound on the likelihood."""
-
 LEARNING = TrainingConfig(
     steps=4000, batch=64, learning_rate=3e-4, warmup=100, weight_decay=0.0, ema=0.999, validate_every=250, patience=16
 )
@@ -151,7 +148,7 @@ def _flat(values: Tensor) -> Tensor:
     return values.flatten(1)
 
 
-def _rows(sets: ImageSets, form: Callable[[Tensor], Tensor] = _flat) -> tuple[Tensor, Tensor]:
+def rows_of(sets: ImageSets, form: Callable[[Tensor], Tensor] = _flat) -> tuple[Tensor, Tensor]:
     """What is learned from, by batches, and what training is validated on.
 
     Args:
@@ -161,14 +158,14 @@ def _rows(sets: ImageSets, form: Callable[[Tensor], Tensor] = _flat) -> tuple[Te
     return cast(Tensor, _Rows(sets.train, form)), form(sets.test.values(slice(0, _HELD_OUT)))
 
 
-def _finish(model: ImageModel, folder: Output, result: TrainingResult, **known: Any) -> None:
+def finish(model: ImageModel, folder: Output, result: TrainingResult, **known: Any) -> None:
     """Puts the weights and the facts into the folder, and the folder into its place."""
     model.denoiser.eval()
     model.save_weights(folder.path)
     folder.finish(facts(model=model.facts(), history=result.history, **known))
 
 
-def _fits(source: Source, network: UNetConfig) -> None:
+def check_size(source: Source, network: UNetConfig) -> None:
     """Refuses images that the network cannot halve as often as it has to."""
     step = network.patch * 2 ** (len(network.widths) - 1)
     if source.size % step:
@@ -190,90 +187,23 @@ def train_model(
     """The baseline: one isotropic noise level for all modes, trained as EDM is (Karras et al. 2022)."""
     with Output(output, force=force) as folder:
         sets = source.load()
-        _fits(source, network)
+        check_size(source, network)
         model = ToadModel.new(
             Toad(sets.train.shape), network, moments=sets.train.moments(), source=source.facts(), seed=seed
         )
         model.learned = ("network",)
-        rows, held_out = _rows(sets)
+        rows, held_out = rows_of(sets)
         problem = VectorProblem(
             model.denoiser, rows, held_out, grid=edm_times(model.process), batch=config.batch, seed=seed,
-            repeats=_REPEATS, objective=preconditioned_score_matching, at_once=_AT_ONCE,
+            repeats=REPEATS, objective=preconditioned_score_matching, at_once=AT_ONCE,
         )  # fmt: skip
         with frozen(model.process):
             result = train(
                 model.denoiser, problem, config, seed=seed, checkpoint=folder.checkpoint,
                 fingerprint=f"train {model.facts()} {config} {seed}", progress=progress,
             )  # fmt: skip
-        _finish(model, folder, result, command="train", training=asdict(config), seed=seed)
+        finish(model, folder, result, command="train", training=asdict(config), seed=seed)
     return result
-
-
-def train_flexible(
-    source: Source,
-    output: Path,
-    *,
-    process: Process = "vp",
-    rank: int = 0,
-    jointly: float = 1.0,
-    network: UNetConfig,
-    config: TrainingConfig = EVIDENCE,
-    seed: int = 1,
-    force: bool = False,
-    progress: bool = False,
-) -> TrainingResult:
-    """A score network together with what is learned of its forward process, by the bound on the likelihood.
-
-    Args:
-        source: of the images.
-        output: folder for the model.
-        process: see :class:`imaging.fp.Flexible`.
-        rank: of a learned rotation of the basis.
-        jointly: share of the steps in which the forward process is learned too; it is left as it is in the rest,
-            which start with a new optimiser from the averaged weights. 1 is *joint* training in the paper's words,
-            less is *mix*.
-        network: size of the U-Net.
-        config: length, rates and batch, of both stages together.
-        seed: of weights, batches and noise.
-        force: replace what is there.
-        progress: show a bar.
-    """
-    with Output(output, force=force) as folder:
-        sets = source.load()
-        _fits(source, network)
-        design = Flexible(sets.train.shape, process, rank)
-        model = FlexibleModel.new(design, network, moments=sets.train.moments(), source=source.facts(), seed=seed)
-        learns = any(p.requires_grad for p in model.process.parameters())
-        model.learned = ("network", *("process",) * learns)
-        rows, held_out = _rows(sets, model.standardised)
-        objective = Evidence(evidence_grid(model.process, epsilon=EARLIEST))
-        problem = VectorProblem(
-            model.denoiser, rows, held_out, grid=objective.grid, batch=config.batch, seed=seed, repeats=_REPEATS,
-            objective=_of_dequantised(model, objective), at_once=_AT_ONCE,
-        )  # fmt: skip
-        first = round(jointly * config.steps) if learns else 0
-        stages = {"joint-": first, "": config.steps - first}
-        result = TrainingResult()
-        for stage, steps in stages.items():
-            part = replace(config, steps=steps, warmup=min(config.warmup, max(1, steps // 10)))
-            with nullcontext() if stage else frozen(model.process):
-                done = train(
-                    model.denoiser, problem, part, seed=seed + bool(stage), checkpoint=folder.checkpoint_of(stage),
-                    fingerprint=f"flexible {stage} {model.facts()} {config} {jointly} {seed}", progress=progress,
-                )  # fmt: skip
-            if steps:
-                result = done
-        _finish(model, folder, result, command="train", jointly=jointly, training=asdict(config), seed=seed)
-    return result
-
-
-def _of_dequantised(model: FlexibleModel, evidence: Evidence) -> Callable[..., Tensor]:
-    """The bound on the likelihood of images with the noise of dequantisation, in nats a dimension."""
-
-    def objective(denoiser: Denoiser, x_0: Tensor, t: Tensor, *, generator: torch.Generator) -> Tensor:
-        return evidence(denoiser, model.dequantised(x_0, generator=generator), t, generator=generator)
-
-    return objective
 
 
 def learn_schedule(
@@ -319,7 +249,7 @@ def learn_schedule(
         knots = old.schedule.log_knots().detach()
         schedule = KnotSchedule(knots.expand(subspaces, -1), horizon=toad.highest, gain=gain)
         model = old.on(toad, schedule)
-        rows, held_out = _rows(sets)
+        rows, held_out = rows_of(sets)
         if constant_speed:
             levels = torch.linspace(math.log(toad.lowest), math.log(toad.highest), _LEVELS, dtype=torch.float64)
             curves = measure_error_curves(
@@ -335,11 +265,11 @@ def learn_schedule(
         with frozen(model.process) if constant_speed else nullcontext():
             result = core.learn_schedule(
                 model.denoiser, rows, held_out, config, seed=seed, c=c, jointly=True,
-                score_correction=score_correction and not constant_speed, repeats=_REPEATS, at_once=_AT_ONCE,
+                score_correction=score_correction and not constant_speed, repeats=REPEATS, at_once=AT_ONCE,
                 checkpoint=folder.checkpoint, fingerprint=f"schedule {model.facts()} {config} {seed} {start}",
                 progress=progress,
             )  # fmt: skip
-        _finish(model, folder, result, command="learn-schedule", start=start, training=asdict(config), seed=seed)
+        finish(model, folder, result, command="learn-schedule", start=start, training=asdict(config), seed=seed)
     return result
 
 
@@ -375,14 +305,14 @@ def learn_time(
         if old.clock is not None:
             raise ImagingError(f"{start} has a learned time already: give the model it was learned for")
         sets = Source(old.source["name"], path, old.source["size"]).load()
-        rows, held_out = _rows(sets)
+        rows, held_out = rows_of(sets)
         knots = old.schedule.log_knots().detach()
         model = old.on(replace(old.toad, gain=gain), KnotSchedule(knots, horizon=old.toad.highest, gain=gain))
         model.learned = (*old.learned, "time")
         model.denoiser, result = core.learn_time(
             model.denoiser, rows, held_out, config, seed=seed, c=old.toad.c, window=window, excess=excess,
-            repeats=_REPEATS, at_once=_AT_ONCE, checkpoint=folder.checkpoint,
+            repeats=REPEATS, at_once=AT_ONCE, checkpoint=folder.checkpoint,
             fingerprint=f"time {model.facts()} {config} {seed} {window} {excess} {start}", progress=progress,
         )  # fmt: skip
-        _finish(model, folder, result, command="learn-time", start=start, training=asdict(config), seed=seed)
+        finish(model, folder, result, command="learn-time", start=start, training=asdict(config), seed=seed)
     return result

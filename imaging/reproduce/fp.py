@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 
 from genodiff.core.training import TrainingConfig
-from imaging import runs
+from imaging import joint
 from imaging.errors import ImagingError
 from imaging.files import writing
 from imaging.fp import FlexibleModel, Process
@@ -89,22 +89,27 @@ _DIGITS, _GARMENTS = Source("mnist", size=28), Source("fashion-mnist")
 
 FULL = Settings(
     tasks=(
-        Task(_DIGITS, UNetConfig(widths=(24, 48)), replace(runs.EVIDENCE, steps=3000), images=500, samples=0),
-        Task(_GARMENTS, UNetConfig(widths=(20, 40, 72)), replace(runs.EVIDENCE, steps=3000), images=500, samples=2000),
+        Task(
+            _DIGITS, UNetConfig(widths=(24, 48), blocks=1), replace(joint.EVIDENCE, steps=3000), images=250, samples=0
+        ),
+        Task(
+            _GARMENTS, UNetConfig(widths=(16, 32, 64), blocks=1), replace(joint.EVIDENCE, steps=3000), images=250,
+            samples=2000,
+        ),
     ),
     plane=plane.FULL,
-)
-"""A day of one core."""
+)  # fmt: skip
+"""Hours of one core."""
 
 QUICK = Settings(
     tasks=(
         Task(
             _DIGITS, UNetConfig(widths=(16, 32), blocks=1),
-            replace(runs.EVIDENCE, steps=120, warmup=20, ema=0.95, validate_every=60), images=20, samples=0,
+            replace(joint.EVIDENCE, steps=120, warmup=20, ema=0.95, validate_every=60), images=20, samples=0,
         ),
         Task(
             _GARMENTS, UNetConfig(widths=(16, 32), blocks=1),
-            replace(runs.EVIDENCE, steps=120, warmup=20, ema=0.95, validate_every=60), images=20, samples=100,
+            replace(joint.EVIDENCE, steps=120, warmup=20, ema=0.95, validate_every=60), images=20, samples=100,
         ),
     ),
     plane=plane.QUICK,
@@ -207,7 +212,7 @@ def reproduce(output: Path, settings: Settings, *, command: str, progress: bool 
 
 def _train(task: Task, row: str, seed: int, progress: bool, path: Path) -> None:
     process, jointly = ROWS[row]
-    runs.train_flexible(
+    joint.train_flexible(
         task.source, path, process=process, jointly=jointly, network=task.network, config=task.training, seed=seed,
         progress=progress,
     )  # fmt: skip

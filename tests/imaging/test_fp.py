@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from genodiff.core.training import _AVERAGE_EVERY, TrainingConfig
-from imaging import runs
+from imaging import joint, runs
 from imaging.datasets import Images
 from imaging.errors import ImagingError
 from imaging.fp import PROCESSES, Flexible, FlexibleModel, Process, by_frequency, radial_frequency
@@ -40,7 +40,9 @@ def untrained(process: Process, *, shape: tuple[int, int, int] = (1, 8, 8), vari
 
 @pytest.mark.parametrize("process", PROCESSES)
 def test_every_process_is_trained_kept_and_sampled(disc_source: Source, tmp_path: Path, process: Process) -> None:
-    result = runs.train_flexible(disc_source, tmp_path / "m", process=process, jointly=0.5, network=SMALL, config=SHORT)
+    result = joint.train_flexible(
+        disc_source, tmp_path / "m", process=process, jointly=0.5, network=SMALL, config=SHORT
+    )
     assert math.isfinite(result.best_validation)
     model = ImageModel.load(tmp_path / "m")
     assert isinstance(model, FlexibleModel)
@@ -56,7 +58,7 @@ def test_every_process_is_trained_kept_and_sampled(disc_source: Source, tmp_path
 def test_a_process_that_is_learned_moves_and_a_frozen_one_does_not(disc_source: Source, tmp_path: Path) -> None:
     def learned(name: str, jointly: float) -> dict[str, torch.Tensor]:
         out = tmp_path / name
-        runs.train_flexible(disc_source, out, process="fp", jointly=jointly, network=SMALL, config=SHORT)
+        joint.train_flexible(disc_source, out, process="fp", jointly=jointly, network=SMALL, config=SHORT)
         return {key: value.clone() for key, value in FlexibleModel.load(out).process.state_dict().items()}
 
     assert SHORT.steps / 2 >= _AVERAGE_EVERY  # or the averaged weights would be those of the start
@@ -66,7 +68,7 @@ def test_a_process_that_is_learned_moves_and_a_frozen_one_does_not(disc_source: 
     assert not torch.equal(mixed["rates.log_spectrum"], start["rates.log_spectrum"])
     # The first stage alone: as many steps, and the rates of as many, so its process is that of the whole run.
     half = tmp_path / "half"
-    runs.train_flexible(
+    joint.train_flexible(
         disc_source, half, process="fp", jointly=1.0, network=SMALL, config=replace(SHORT, steps=SHORT.steps // 2)
     )  # fmt: skip
     first = FlexibleModel.load(half).process.state_dict()
@@ -77,10 +79,10 @@ def test_an_interrupted_run_goes_on_to_equal_bits(
     disc_source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run(name: str) -> None:
-        runs.train_flexible(disc_source, tmp_path / name, process="fp-noise", jointly=0.5, network=SMALL, config=SHORT)
+        joint.train_flexible(disc_source, tmp_path / name, process="fp-noise", jointly=0.5, network=SMALL, config=SHORT)
 
     run("whole")
-    train, calls = runs.train, 0
+    train, calls = joint.train, 0
 
     def interrupted(*arguments: object, **options: object) -> object:
         nonlocal calls
@@ -89,7 +91,7 @@ def test_an_interrupted_run_goes_on_to_equal_bits(
             raise KeyboardInterrupt
         return train(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(runs, "train", interrupted)
+    monkeypatch.setattr(joint, "train", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run("cut")
     assert not (tmp_path / "cut").exists()

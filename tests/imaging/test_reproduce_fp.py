@@ -75,7 +75,7 @@ def test_what_is_done_is_not_done_again(done: Path, settings: fp.Settings, monke
 
     monkeypatch.setattr(fp.fp_page, "draw_figures", lambda *_, **__: None)
     monkeypatch.setattr(fp.plane, "draw", lambda *_, **__: None)
-    for module, name in ((fp, "_judged"), (fp.runs, "train_flexible"), (plane, "_measured")):
+    for module, name in ((fp, "_judged"), (fp.joint, "train_flexible"), (plane, "_measured")):
         monkeypatch.setattr(module, name, never)
     before = (done / "fp.csv").read_bytes()
     fp.reproduce(done, settings, command=COMMAND)
