@@ -67,7 +67,8 @@ def exponential(h: Tensor) -> Tensor:
     if k == 2:
         c, s = h[..., 0, 1].cos(), h[..., 0, 1].sin()
         return torch.stack([torch.stack([c, s], -1), torch.stack([-s, c], -1)], -2)
-    return torch.linalg.matrix_exp(h)
+    with full_precision(h):
+        return torch.linalg.matrix_exp(h)
 
 
 def _entries_first(a: Tensor) -> Tensor:
@@ -83,16 +84,20 @@ def _entries_last(a: Tensor) -> Tensor:
 class _Product(torch.autograd.Function):
     """a b written out. Its derivatives are products again, which saves the many small sums of the written-out form."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
-        ctx.save_for_backward(a, b)
+    def forward(a: Tensor, b: Tensor) -> Tensor:
         batch = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
         left, right = (_entries_first(x.expand(*batch, *x.shape[-2:])) for x in (a, b))
-        total = left.new_empty(left.shape[0], right.shape[1], *batch)
-        torch.mul(left[:, :1], right[:1], out=total)
+        total = left[:, :1] * right[:1]
         for j in range(1, len(right)):
-            total.addcmul_(left[:, j : j + 1], right[j : j + 1])
-        return _entries_last(total)
+            total = torch.addcmul(total, left[:, j : j + 1], right[j : j + 1])
+        return _entries_last(total.contiguous())
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None]:
@@ -106,6 +111,8 @@ class _Product(torch.autograd.Function):
 
 def multiply(a: Tensor, b: Tensor) -> Tensor:
     """Products a b of blocks, (..., k, k) with (..., k, m)."""
+    dtype = torch.promote_types(a.dtype, b.dtype)
+    a, b = a.to(dtype), b.to(dtype)
     if max(*a.shape[-2:], b.shape[-1]) <= _WRITTEN_OUT:
         return _Product.apply(a, b)
     with full_precision(a):
@@ -202,7 +209,7 @@ def decay(symmetric: Tensor, skew: Tensor, elapsed: Tensor) -> tuple[Tensor, Ten
         on = (i < doublings)[..., None, None]
         with torch.no_grad():
             grown = multiply(multiply(phi, covariance), phi.mT)
-            covariance = torch.where(on, covariance + grown, covariance)
+            covariance = torch.addcmul(covariance, grown, on.to(grown.dtype))
         phi = torch.where(on, multiply(phi, phi), phi)
     square = multiply(phi, phi.mT)
     return phi, covariance - (square - square.detach())
@@ -215,14 +222,15 @@ def _by_entry(a: Tensor, ndim: int) -> Tensor:
 
 
 def _exponential(by_entry: Tensor) -> Tensor:
-    """Σ M^j/j! to rounding for ‖M‖ ≤ ½, by Horner's rule; M (k, k, ..., n) to (..., n, k, k)."""
+    """Σ M^j/j! to rounding for ‖M‖ ≤ ½, by Horner's rule in M²; M (k, k, ..., n) to (..., n, k, k)."""
     m = _entries_last(by_entry)
     eps = torch.finfo(m.dtype).eps
     terms = next(j for j in range(1, 40) if _REACH**j / math.factorial(j) < 0.1 * eps)
     one = torch.eye(m.shape[-1], dtype=m.dtype, device=m.device)
-    total = one + m / terms
-    for j in range(terms - 1, 0, -1):
-        total = one + multiply(m, total) / j
+    pairs = [torch.add(one / math.factorial(j), m, alpha=1 / math.factorial(j + 1)) for j in range(0, terms, 2)]
+    square, total = multiply(m, m), pairs[-1]
+    for pair in reversed(pairs[:-1]):
+        total = pair + multiply(square, total)
     return total
 
 
@@ -232,7 +240,7 @@ def _covariance(a: Tensor, s: Tensor, u: Tensor) -> Tensor:
     terms = next(j for j in range(1, 40) if 1 / math.factorial(j + 1) < 0.1 * torch.finfo(a.dtype).eps)
     coefficients = [s]
     for j in range(1, terms):
-        moved = a @ coefficients[-1]
+        moved = multiply(a, coefficients[-1])
         coefficients.append(-(moved + moved.mT) / (j + 1))
     by_entry = [_by_entry(c, u.ndim) for c in coefficients]
     total = by_entry[-1] * u

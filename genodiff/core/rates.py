@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from genodiff.core.blocks import antisymmetric, exponential
+from genodiff.core.blocks import antisymmetric, exponential, multiply
 
 __all__ = ["FixedRates", "LearnedRates", "Part", "Rates"]
 
@@ -125,7 +125,7 @@ class LearnedRates(Rates):
         if "rotation" not in self.learn:
             return torch.diag_embed(values)
         p = exponential(antisymmetric(self.rotation, self.size))
-        return (p * values.unsqueeze(-2)) @ p.mT
+        return multiply(p * values.unsqueeze(-2), p.mT)
 
     def root(self) -> Tensor:
         """P diag(e^{(Λ − mean Λ)/2}) Pᵀ."""

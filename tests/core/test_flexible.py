@@ -199,6 +199,22 @@ def test_slopes_against_finite_differences(kind: str, size: float) -> None:
         torch.testing.assert_close((slope * step).sum(), ((above - below) / 2).detach(), rtol=2e-4, atol=1e-9)
 
 
+def test_mixed_precision_leaves_the_law_alone() -> None:
+    for kind in KINDS:
+        process, t = learned(kind, dtype=torch.float32), torch.tensor([0.1, 0.8])
+        expected = process.transition(torch.zeros_like(t), t).covariance
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = process.transition(torch.zeros_like(t), t).covariance
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+def test_jacobians_by_transforms_of_functions() -> None:
+    process, x, t = learned("drift"), normal(4, D), at(0.3)
+    found = torch.func.vmap(torch.func.jacrev(lambda y: process.drift(y, t)))(x)
+    expected = torch.autograd.functional.jacobian(lambda y: process.drift(y, t), x[0])
+    torch.testing.assert_close(found, expected.expand_as(found))
+
+
 def test_what_is_not_learned_is_no_parameter() -> None:
     def names(process: FlexibleDiffusion) -> set[str]:
         return {name.rpartition(".")[2] for name, _ in process.named_parameters()}
