@@ -58,17 +58,28 @@ class PreconditionedDenoiser(Denoiser):
         self.register_buffer("data_variance", spectrum)
         self.register_buffer("centre", process.basis.analysis(middle))
 
-    def forward(self, x_t: Tensor, t: Tensor, **condition: Any) -> Tensor:
-        """E[x_0 | x_t], (B, d)."""
+    def _parts(
+        self, x_t: Tensor, t: Tensor, condition: dict[str, Any]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """m, g and m²λ + g of every mode, z about its mean, and F in modal coordinates."""
         basis, m, g = self.process.basis, self.process.mean_coefficient(t), self.process.variance(t)
         total = m.square() * self.data_variance + g
         # Where the process draws x towards its own centre, the data's goes along.
         z = basis.analysis(x_t) - (m * self.centre + (1 - m) * basis.analysis(self.process.mean))
         scaled = basis.synthesis(z * total.rsqrt()).unflatten(-1, self.shape)
         level = (0.25 * self.process.log_noise(t)).expand(len(x_t))
-        out = basis.analysis(self.network(scaled, level, **condition).flatten(1))
+        return m, g, total, z, basis.analysis(self.network(scaled, level, **condition).flatten(1))
+
+    def forward(self, x_t: Tensor, t: Tensor, **condition: Any) -> Tensor:
+        """E[x_0 | x_t], (B, d)."""
+        m, g, total, z, out = self._parts(x_t, t, condition)
         c_skip, c_out = m * self.data_variance / total, (self.data_variance * g / total).sqrt()
-        return basis.synthesis(self.centre + c_skip * z + c_out * out)
+        return self.process.basis.synthesis(self.centre + c_skip * z + c_out * out)
+
+    def score(self, x_t: Tensor, t: Tensor, **condition: Any) -> Tensor:
+        """(m c_out/g) F − z/(m²λ + g) per mode: Tweedie's formula without the difference of nearly equal numbers."""
+        m, g, total, z, out = self._parts(x_t, t, condition)
+        return self.process.basis.synthesis(m * (self.data_variance / (total * g)).sqrt() * out - z / total)
 
     def precision(self, t: Tensor) -> Tensor:
         """1/c_out² of every mode, (..., d): the weight under which the error of D is that of F."""

@@ -112,6 +112,20 @@ class Diffusion(nn.Module):
         """The law of X_t given X_s for s ≤ t, shapes (...)."""
         raise NotImplementedError
 
+    def bridged(
+        self, x_0: Tensor, x_t: Tensor, s: Tensor, t: Tensor, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """A draw of X_s given X_0 and X_t, s ≤ t, (B, d); times are scalars.
+
+        Mode by mode the mean is (m_{t|s} s_s² z_t + m_s s²_{t|s} z_0)/s_t², the variance s_s² s²_{t|s}/s_t².
+        """
+        z_t, z_0 = self.basis.analysis(x_t - self.mean), self.basis.analysis(x_0 - self.mean)
+        forward, s2_t, s2_s = self.transition(s, t), self.variance(t), self.variance(s)
+        mean = (forward.m * s2_s * z_t + self.mean_coefficient(s) * forward.variance * z_0) / s2_t
+        variance = s2_s * forward.variance / s2_t
+        noise = torch.randn(x_t.shape, generator=generator, device=x_t.device, dtype=x_t.dtype)
+        return self.mean + self.basis.synthesis(mean + variance.sqrt() * noise)
+
     def restrict(self, basis: Basis, coordinates: slice) -> Self:
         """The same process on a run of coordinates that ``basis`` spans on its own."""
         raise NotImplementedError

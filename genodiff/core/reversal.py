@@ -204,22 +204,15 @@ class FieldScore(nn.Module):
         centre: Tensor | None = None,
     ) -> None:
         super().__init__()
-        self.process, self.network = process, network
-        self.modes = process.config.constant(white=False, dtype=process.mean.dtype) if modes is None else modes
-        like = process.mean
-        self.register_buffer("data_variance", torch.as_tensor(variance).to(like).expand(process.dim).clone())
-        self.register_buffer("centre", torch.zeros_like(like) if centre is None else process.basis.analysis(centre))
+        self.process = process
+        scaled_by = process.config.constant(white=False, dtype=process.mean.dtype) if modes is None else modes
+        self.guess = PreconditionedDenoiser(
+            scaled_by, network, variance=variance, centre=centre, shape=process.config.shape
+        )
 
     def score(self, x_t: Tensor, t: Tensor, **condition: Any) -> Tensor:
         """∇ log p_t(x_t), (B, d)."""
-        basis, m, noise = self.process.basis, self.modes.mean_coefficient(t), self.modes.variance(t)
-        signal = m.square() * self.get_buffer("data_variance")
-        total = signal + noise
-        z = basis.analysis(x_t) - m * self.get_buffer("centre")
-        level = (0.25 * self.modes.log_noise(t)).expand(len(x_t)).to(x_t.dtype)
-        given = self.process.images(basis.synthesis(z * total.rsqrt()))
-        out = basis.analysis(self.network(given, level, **condition).flatten(1))
-        return basis.synthesis((signal / (total * noise)).sqrt() * out - z / total)
+        return self.guess.score(x_t, t, **condition)
 
 
 def divergence_estimate(

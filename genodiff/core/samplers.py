@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 
 from genodiff.core.denoisers import Denoiser
-from genodiff.core.flexible import FlexibleDiffusion
 from genodiff.core.odes import ORDERS, Pair, solve
 from genodiff.core.processes import Diffusion
 from genodiff.core.subspaces import SubspaceDiffusion
@@ -85,20 +84,6 @@ class Sampler:
         return self.denoiser.velocity(x, t, score_share=score_share, **condition)
 
 
-def bridge(sampler: Sampler, x_t: Tensor, d: Tensor, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
-    """Modal mean (B, d) and variance (d,) of X_s given X_t = x_t and X_0 = d.
-
-    Mean (m_{t|s} s_s² z_t + m_s s²_{t|s} d_z)/s_t², variance s_s² s²_{t|s}/s_t².
-    """
-    process = sampler.process
-    z = process.basis.analysis(x_t - process.mean)
-    d_z = process.basis.analysis(d - process.mean)
-    forward = process.transition(s, t)
-    s2_t, s2_s = process.variance(t), process.variance(s)
-    mean = (forward.m * s2_s * z + process.mean_coefficient(s) * forward.variance * d_z) / s2_t
-    return mean, s2_s * forward.variance / s2_t
-
-
 class Ancestral(Sampler):
     """The exact bridge with x_0 drawn from its posterior, or replaced by the posterior mean.
 
@@ -125,11 +110,7 @@ class Ancestral(Sampler):
             x_0 = self._denoise(x_t, t, condition)
         else:
             x_0 = self.denoiser.draw(x_t, t, generator=generator, **condition)
-        if isinstance(self.process, FlexibleDiffusion):
-            return self.process.bridged(x_0, x_t, s, t, generator=generator)
-        mean, variance = bridge(self, x_t, x_0, t, s)
-        noise = torch.randn(x_t.shape, generator=generator, device=x_t.device, dtype=x_t.dtype)
-        return self.process.mean + self.process.basis.synthesis(mean + variance.sqrt() * noise)
+        return self.process.bridged(x_0, x_t, s, t, generator=generator)
 
 
 class EulerMaruyama(Sampler):
