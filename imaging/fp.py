@@ -7,6 +7,7 @@ basis of cosines.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -19,7 +20,7 @@ from genodiff.core.flexible import FlexibleDiffusion, flexible, fp_drift, fp_noi
 from genodiff.core.langevin import LangevinDiffusion, critically_damped
 from genodiff.core.rotations import LowRankRotation, Rotated
 from genodiff.core.samplers import Ancestral, EulerMaruyama, HeunODE, Sampler
-from genodiff.core.schedules import log_noise_grid, uniform_grid
+from genodiff.core.schedules import uniform_grid
 from genodiff.core.scores import FlexibleDenoiser, PhaseDenoiser
 from imaging.datasets import LEVEL
 from imaging.models import ImageModel, seeded_unet, tuples
@@ -59,8 +60,7 @@ class Flexible:
     @property
     def dim(self) -> int:
         """Values of an image."""
-        c, h, w = self.shape
-        return c * h * w
+        return math.prod(self.shape)
 
     def diffusion(self) -> FlexibleDiffusion:
         """The process, with all that is learned at its start, where it is ``vp`` (or ``cld``)."""
@@ -165,12 +165,9 @@ class FlexibleModel(ImageModel):
         Simulation of the reverse equation takes equal steps (the paper's), all else equal steps of the logarithm of
         the noise.
         """
-        process = self.process
         if self.sampler == "euler-maruyama":
-            return uniform_grid(process.horizon, steps, last=1e-3)
-        ends = torch.tensor([EARLIEST, process.horizon], dtype=torch.float64)
-        low, high = process.noise_ratio(ends, rate=-0.5).tolist()
-        return log_noise_grid(lambda rho: process.time_of_noise(rho, rate=-0.5), lowest=low, highest=high, steps=steps)
+            return uniform_grid(self.process.horizon, steps, last=1e-3)
+        return self.process.noise_grid(steps, last=EARLIEST)
 
     def sample(self, n: int, *, steps: int, generator: torch.Generator) -> Tensor:
         """By the sampler of the model."""

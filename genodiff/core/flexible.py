@@ -24,7 +24,7 @@ from genodiff.core.bases import Basis, Identity
 from genodiff.core.blocks import Grouping, apply, cholesky, decay, log_det, multiply, solve_lower, solve_upper
 from genodiff.core.processes import Diffusion
 from genodiff.core.rates import LearnedRates, Part, Rates
-from genodiff.core.schedules import Clock, LinearRate
+from genodiff.core.schedules import Clock, LinearRate, log_noise_grid
 
 __all__ = ["BlockTransition", "FlexibleDiffusion", "dense_flexible", "flexible", "fp_drift", "fp_noise"]
 
@@ -270,6 +270,15 @@ class FlexibleDiffusion(Diffusion):
     def time_of_noise(self, rho: Tensor, *, rate: float = -0.5) -> Tensor:
         """The inverse of :meth:`noise_ratio`."""
         return self.clock.inverse(rho if rate == 0 else torch.log1p(-2 * rate * rho) / (-2 * rate))
+
+    def noise_grid(self, steps: int, *, last: float) -> Tensor:
+        """Times from the horizon to ``last`` at which ρ of the clock alone falls geometrically, (steps + 1,) float64.
+
+        Raises:
+            ValueError: no steps, or ``last`` not within (0, horizon).
+        """
+        lowest, highest = self.noise_ratio(torch.tensor([last, self.horizon], dtype=torch.float64)).tolist()
+        return log_noise_grid(self.time_of_noise, lowest=lowest, highest=highest, steps=steps)
 
 
 def _learned(

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -139,7 +140,7 @@ def settings_of(
 
 def _judged(model: FlexibleModel, judge: Judge, task: Task, *, steps: int, seed: int) -> list[dict[str, Any]]:
     """Bits per dimension, how long they took, and the measures of samples."""
-    few = judge.sets.test.select(torch.arange(min(task.images, len(judge.sets.test))).numpy())
+    few = judge.sets.test.select(np.arange(min(task.images, len(judge.sets.test))))
     began = time.process_time()
     bits = bits_per_dimension(model, few, seed=seed)
     spent = time.process_time() - began
@@ -203,8 +204,9 @@ def reproduce(output: Path, settings: Settings, *, command: str, progress: bool 
     with writing(output / "fp-plane.csv", force=True) as temporary:
         flat.table.to_csv(temporary, index=False, float_format="%.6g")
     plane.draw(flat, output)
-    for name, models in shown.items():
-        fp_page.draw_figures(output, name, models, judges[[t.source.name for t in settings.tasks].index(name)].sets)
+    for judge in judges:
+        name = judge.source.name
+        fp_page.draw_figures(output, name, shown[name], judge.sets, steps=settings.steps, seed=settings.seed)
     return fp_page.write_page(
         output, frame, flat.table, settings=settings, command=command, spent=time.monotonic() - began
     )

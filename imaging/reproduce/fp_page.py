@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
@@ -17,6 +18,7 @@ from imaging.files import writing
 from imaging.fp import FlexibleModel, radial_frequency
 from imaging.reproduce.parts import (
     Verdict,
+    deviation,
     judged,
     markdown,
     new_figure,
@@ -25,6 +27,7 @@ from imaging.reproduce.parts import (
     verdict_table,
     write_text,
 )
+from imaging.reproduce.table import distance_name, floor_of
 from imaging.samples import draw
 
 if TYPE_CHECKING:
@@ -65,13 +68,13 @@ def _difference(values: pd.DataFrame, a: str, b: str) -> tuple[float, float]:
     return float(gap.mean()), float(gap.std())
 
 
-def _error(spread: float) -> str:
-    return "" if math.isnan(spread) else f" (± {spread:.1g})"
-
-
-def _distance(frame: pd.DataFrame) -> str | None:
-    names = [name for name in frame["metric"].unique() if str(name).startswith("FD-")]
-    return max(map(str, names), key=len) if names else None
+def _compared(said: str, values: pd.DataFrame, pairs: Iterable[tuple[str, str]]) -> list[Verdict]:
+    """For every pair of rows, whether the first has at most the value of the second, with the deviation over seeds."""
+    found = []
+    for a, b in pairs:
+        gap, spread = _difference(values, a, b)
+        found.append(judged(f"{said}, {a} less {b} ({deviation(spread)})".removesuffix(" ()"), gap, 0.0))
+    return found
 
 
 def verdicts(frame: pd.DataFrame, plane: pd.DataFrame) -> list[Verdict]:
@@ -89,26 +92,17 @@ def verdicts(frame: pd.DataFrame, plane: pd.DataFrame) -> list[Verdict]:
             ("path", "length of paths"),
         ):
             values = part.pivot_table(index="seed", columns="row", values=name, sort=False)
-            for a, b in (("free FP", "VP"), ("regularised FP", "free FP")):
-                gap, spread = _difference(values, a, b)
-                found.append(judged(f"plane, w = {width:g}: {said}, {a} less {b}{_error(spread)}", gap, 0.0))
+            pairs = (("free FP", "VP"), ("regularised FP", "free FP"))
+            found += _compared(f"plane, w = {width:g}: {said}", values, pairs)
     for data, part in frame.groupby("data", sort=False):
         values = _by_seed(part, _BITS)
         rest = [row for row in ("FP-Noise (mix)", "FP-Drift (mix)") if row in values]
         best = min(rest, key=lambda row: float(values[row].mean()), default="")
-        pairs = [(best, "VP")] * bool(best) + [
-            ("FP-Noise (mix)", "FP-Noise (joint)"),
-            ("FP-Drift (mix)", "FP-Drift (joint)"),
-        ]
-        for a, b in pairs:
-            gap, spread = _difference(values, a, b)
-            found.append(judged(f"{data}: bits, {a} less {b}{_error(spread)}", gap, 0.0))
-        metric = _distance(part)
-        if metric is not None:
-            distances = _by_seed(part, metric)
-            for a, b in (("FP-Noise (mix)", "VP"), ("FP-Drift (mix)", "VP"), ("FP-Noise (mix)", "FP-Noise (joint)")):
-                gap, spread = _difference(distances, a, b)
-                found.append(judged(f"{data}: {metric}, {a} less {b}{_error(spread)}", gap, 0.0))
+        mixed = [(f"{name} (mix)", f"{name} (joint)") for name in ("FP-Noise", "FP-Drift")]
+        found += _compared(f"{data}: bits", values, [*[(best, "VP")] * bool(best), *mixed])
+        if metric := distance_name(part):
+            rows = [("FP-Noise (mix)", "VP"), ("FP-Drift (mix)", "VP"), mixed[0]]
+            found += _compared(f"{data}: {metric}", _by_seed(part, metric), rows)
         slowest = float(part.loc[part["metric"] == _SECONDS, "value"].astype(float).max())
         found.append(
             judged(f"{data}: processor seconds for the likelihood of 1,000 images, slowest row", slowest, _LIMIT)
@@ -118,8 +112,7 @@ def verdicts(frame: pd.DataFrame, plane: pd.DataFrame) -> list[Verdict]:
 
 def _spread(values: pd.Series) -> str:
     """Mean ± standard deviation over seeds."""
-    spread = float(values.std())
-    return f"{float(values.mean()):.4g}" + ("" if math.isnan(spread) else f" ± {spread:.1g}")
+    return f"{float(values.mean()):.4g} {deviation(float(values.std()))}".rstrip()
 
 
 def _cell(values: pd.DataFrame, row: str) -> str:
@@ -127,7 +120,7 @@ def _cell(values: pd.DataFrame, row: str) -> str:
 
 
 def _section(frame: pd.DataFrame, data: str) -> list[str]:
-    metric = _distance(frame)
+    metric = distance_name(frame)
     rows = list(dict.fromkeys(frame["row"]))
     metrics = [_BITS, *([metric, "precision", "recall", "spectrum (dB)"] if metric else [])]
     tables = {name: _by_seed(frame, name) for name in metrics}
@@ -139,12 +132,8 @@ def _section(frame: pd.DataFrame, data: str) -> list[str]:
     lines = [line + [number(value) for value in paper.get(line[0], (math.nan, math.nan))] for line in lines]
     parts = [f"## {data}", f"Bits per dimension of {images:,} test images, less is better."]
     if metric:
-        judged_rows = frame[frame["metric"].str.startswith("FD-") & frame["floor"].notna()]
-        calls = int(frame["nfe"].dropna().iloc[0])
-        parts[-1] += (
-            f" {metric}: NFE {calls}, floor {number(float(judged_rows['floor'].iloc[0]))} "
-            f"at {int(judged_rows['n'].iloc[0]):,} images."
-        )
+        (floor, n), calls = floor_of(frame), int(frame["nfe"].dropna().iloc[0])
+        parts[-1] += f" {metric}: NFE {calls}, floor {number(floor)} at {n:,} images."
     parts.append(markdown(header, lines))
     for name, text in {
         "spectra": "Left: rate of noise by frequency, learned by FP-Noise (its mean is that of VP). Right: turns "
@@ -217,7 +206,9 @@ def write_page(
 
 
 @torch.no_grad()
-def draw_figures(output: Path, data: str, models: Mapping[str, FlexibleModel], sets: ImageSets) -> None:
+def draw_figures(
+    output: Path, data: str, models: Mapping[str, FlexibleModel], sets: ImageSets, *, steps: int, seed: int
+) -> None:
     """Writes ``fp-DATA-….png``: what was learned of the process, an image under it, and samples.
 
     Args:
@@ -225,22 +216,24 @@ def draw_figures(output: Path, data: str, models: Mapping[str, FlexibleModel], s
         data: name of the set.
         models: of the rows, of one seed.
         sets: images.
+        steps: of the sampler, for the samples shown.
+        seed: of what is drawn.
     """
     save_figure(_spectra(models), output / f"fp-{data}-spectra.png")
     shown = [row for row in ("VP", "FP-Noise (mix)", "FP-Drift (mix)", "FP (mix)") if row in models]
-    noised = torch.cat([_forward(models[row], sets.test) for row in shown])
+    noised = torch.cat([_forward(models[row], sets.test, seed) for row in shown])
     with writing(output / f"fp-{data}-process.png", force=True) as temporary:
         sheet(Images(data, from_unit(noised)), temporary, columns=_TIMES, rows=len(shown))
-    drawn = torch.cat([torch.from_numpy(draw(model, _SHEET, steps=18, seed=1).pixels) for model in models.values()])
+    drawn = np.concatenate([draw(model, _SHEET, steps=steps, seed=seed).pixels for model in models.values()])
     with writing(output / f"fp-{data}-samples.png", force=True) as temporary:
-        sheet(Images(data, drawn.numpy()), temporary, columns=_SHEET, rows=len(models))
+        sheet(Images(data, drawn), temporary, columns=_SHEET, rows=len(models))
 
 
-def _forward(model: FlexibleModel, images: Images) -> torch.Tensor:
+def _forward(model: FlexibleModel, images: Images, seed: int) -> torch.Tensor:
     """One image at times of rising noise, the noise the same for every process, (_TIMES, C, H, W)."""
     x_0 = model.standardised(images.values(slice(0, 1)))
     t = torch.linspace(0.0, 0.6, _TIMES)[1:]
-    noise = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(1)).expand(len(t), -1)
+    noise = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(seed)).expand(len(t), -1)
     x_t = model.process.transition(torch.zeros_like(t), t).noised(x_0.expand(len(t), -1), noise)
     return model.restored(torch.cat([x_0, x_t]))
 
@@ -262,6 +255,6 @@ def _spectra(models: Mapping[str, FlexibleModel]) -> Figure:
     turns.set_ylabel("|ω| (radians per unit of the clock)")
     for axes in (rates, turns):
         axes.set_xlabel("radial frequency (share of the highest)")
-        if axes.lines[1:] or (axes is turns and axes.lines):
+        if axes.get_legend_handles_labels()[0]:
             axes.legend(frameon=False, fontsize="small")
     return figure

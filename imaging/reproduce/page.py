@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from genodiff.core.schedules import uniform_grid
 from imaging.datasets import Images, from_unit
 from imaging.figures import sheet
 from imaging.files import writing
-from imaging.reproduce.parts import markdown, new_figure, number, save_figure, verdict_table, write_text
+from imaging.reproduce.parts import deviation, markdown, new_figure, number, save_figure, verdict_table, write_text
 from imaging.reproduce.table import PAPER, distance_name, floor_of, summary, verdicts
 from imaging.samples import draw
 from imaging.toad import ToadModel
@@ -61,7 +60,7 @@ def _table(frame: pd.DataFrame, metric: str) -> str:
         cells = []
         for nfe in calls:
             value, spread = (float(by.loc[(row, nfe), name]) for name in ("mean", "sd"))
-            text = number(value) + ("" if math.isnan(spread) else f" ± {spread:.1g}")
+            text = f"{number(value)} {deviation(spread)}".rstrip()
             cells.append(f"**{text}**" if value == least[nfe] else text)
         rows.append([str(row), *cells])
     return markdown([metric, *(f"NFE {nfe}" for nfe in calls)], rows)

@@ -12,7 +12,17 @@ from matplotlib.figure import Figure
 
 from imaging.files import writing
 
-__all__ = ["Verdict", "judged", "markdown", "new_figure", "number", "save_figure", "verdict_table", "write_text"]
+__all__ = [
+    "Verdict",
+    "deviation",
+    "judged",
+    "markdown",
+    "new_figure",
+    "number",
+    "save_figure",
+    "verdict_table",
+    "write_text",
+]
 
 
 @dataclass(frozen=True)
@@ -40,6 +50,11 @@ def judged(what: str, value: float, limit: float) -> Verdict:
 def number(value: float) -> str:
     """Three digits, or a dash for what is not a number."""
     return "–" if math.isnan(value) else f"{value:.3g}"
+
+
+def deviation(spread: float) -> str:
+    """``± sd`` of a value over seeds, or nothing where there is one seed."""
+    return "" if math.isnan(spread) else f"± {spread:.1g}"
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

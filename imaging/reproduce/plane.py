@@ -24,7 +24,6 @@ from genodiff.core.flexible import FlexibleDiffusion, dense_flexible
 from genodiff.core.losses import VectorProblem
 from genodiff.core.networks import MLP
 from genodiff.core.samplers import HeunODE
-from genodiff.core.schedules import log_noise_grid
 from genodiff.core.scores import FlexibleDenoiser
 from genodiff.core.training import TrainingConfig, train
 from imaging.reproduce.parts import new_figure, save_figure
@@ -161,8 +160,7 @@ def _paths(denoiser: FlexibleDenoiser, n: int, steps: int, *, seed: int) -> Tens
     """States along the probability flow from N(0, I) to ε, (steps + 1, n, 3)."""
     process = denoiser.process
     assert isinstance(process, FlexibleDiffusion)
-    ends = process.noise_ratio(torch.tensor([_EARLIEST, process.horizon], dtype=torch.float64)).tolist()
-    grid = log_noise_grid(process.time_of_noise, lowest=ends[0], highest=ends[1], steps=steps).float()
+    grid = process.noise_grid(steps, last=_EARLIEST).float()
     rule, x = HeunODE(denoiser), process.start(n, generator=torch.Generator().manual_seed(seed))
     seen = [x]
     for t, s in itertools.pairwise(grid):

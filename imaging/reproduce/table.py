@@ -43,9 +43,9 @@ _GAIN, _LOSS, _COST = 0.5, 1.05, 0.15
 
 
 def distance_name(frame: pd.DataFrame) -> str:
-    """The metric of the table of one set: the Fréchet distance of all images that were drawn."""
+    """The metric of the table of one set: the Fréchet distance of all images that were drawn; "" if none were."""
     names = [str(name) for name in frame["metric"].unique() if str(name).startswith("FD-")]
-    return max(names, key=len)
+    return max(names, key=len, default="")
 
 
 def floor_of(frame: pd.DataFrame) -> tuple[float, int]:

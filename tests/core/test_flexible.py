@@ -304,3 +304,13 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         FlexibleDiffusion(basis, rates, horizon=0.0)
     with pytest.raises(ValueError, match="velocities"):
         critically_damped(2, gamma=0.0)
+
+
+def test_noise_grid_takes_equal_steps_of_the_logarithm_of_the_noise_between_its_ends() -> None:
+    process = fp_noise(Identity(D))
+    grid = process.noise_grid(7, last=1e-4)
+    assert grid[0].item() == pytest.approx(process.horizon) and grid[-1].item() == pytest.approx(1e-4)
+    steps = process.noise_ratio(grid).log().diff()
+    assert torch.allclose(steps, steps[:1].expand(7))
+    with pytest.raises(ValueError, match="at least 1 step"):
+        process.noise_grid(0, last=1e-4)
