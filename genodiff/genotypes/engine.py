@@ -83,9 +83,9 @@ def horizon_for(spectrum: Tensor, rates: Tensor, *, drowned: float) -> float:
 
 
 def forgetting_for(spectrum: Tensor, *, drowned: float) -> Tensor:
-    """The least κ r_i B(T), (d,), at which the same holds in a process whose modes have rates r_i and stationary N(0, 1).
+    """The least κ r_i B(T), (d,), at which the same holds where modes have rates r_i and the stationary law N(0, 1).
 
-    Per mode s²/m² = expm1(κ r B).
+    Per mode s²/m² = expm1(κ r_i B).
     """
     return torch.log1p(spectrum / drowned).clamp_min(math.log(2))
 
