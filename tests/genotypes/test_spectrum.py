@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +32,14 @@ def fit(table: VariantTable, **changes: object) -> GenotypeModel:
 def process_of(model: GenotypeModel) -> FlexibleDiffusion:
     assert isinstance(model.engine.process, FlexibleDiffusion)
     return model.engine.process
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quickly() -> Iterator[None]:
+    """Fewer steps than models are given."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schedules, "_SPECTRUM", replace(schedules._SPECTRUM, steps=80, validate_every=20))
+        yield
 
 
 @pytest.fixture(scope="module")
