@@ -99,6 +99,7 @@ def fits() -> Iterator[Fit]:
             if a in (1.0, 0.2)
         )
         yield Fit(replace(DEFAULT, a=a), (Draw(f"drift/a={a:g}"), *early))
+    yield Fit(replace(DEFAULT, drift="fp-noise"), (Draw("drift/fp-noise"),))
     yield Fit(replace(DEFAULT, shrink="ledoit-wolf"), (Draw("shrink/ledoit-wolf"),))
     for basis in ("full", "identity"):
         yield Fit(replace(DEFAULT, basis=basis), (Draw(f"basis/{basis}"),))

@@ -17,6 +17,7 @@ In a Langevin process the path starts from positions x_0 with random velocities:
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,11 +121,15 @@ class Evidence:
         grid: decreasing times over whose steps t is spread evenly, as :func:`evidence_grid` gives them; the last is ε.
         kinetic: λ_1 ≥ 0.
         jacobian: λ_2 ≥ 0; needs a network that can be differentiated twice.
+        rest: what the path between the first and the last time leaves over, nats (B,), of (denoiser, x_0) with a
+            ``generator`` and the condition: :func:`ends` if ``None``. Another start law than N(μ, I) asks for another,
+            and so do data without a density.
     """
 
     grid: Tensor
     kinetic: float = 0.0
     jacobian: float = 0.0
+    rest: Callable[..., Tensor] | None = None
 
     def __post_init__(self) -> None:
         if self.kinetic < 0 or self.jacobian < 0:
@@ -156,7 +161,9 @@ class Evidence:
             if self.jacobian > 0:
                 (pulled,) = torch.autograd.grad(v, x_t, _normal(state, generator), create_graph=True)
                 density = density + self.jacobian * pulled.square().sum(-1)
-        return self.measure(t) * density + ends(process, x_0, epsilon=float(self.grid[-1]))
+        if self.rest is None:
+            return self.measure(t) * density + ends(process, x_0, epsilon=float(self.grid[-1]))
+        return self.measure(t) * density + self.rest(denoiser, x_0, generator=generator, **condition)
 
     def __call__(
         self, denoiser: Denoiser, x_0: Tensor, t: Tensor, *, generator: torch.Generator | None = None, **condition: Any

@@ -13,9 +13,11 @@ is the critically damped Langevin process (:mod:`genodiff.core.langevin`).
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -138,10 +140,12 @@ class FlexibleDiffusion(Diffusion):
         clock: t → B(t).
         horizon: T > 0.
         order: the modes in the order of the blocks, (d,); consecutive if ``None``.
+        forgetting: least κ λ B(T) of every block, (n,), ≥ 0, for a start law that knows the rest; 8 if ``None``.
     """
 
     order: Tensor | None
     inverse: Tensor | None
+    forgetting: Tensor | None
 
     def __init__(
         self,
@@ -152,6 +156,7 @@ class FlexibleDiffusion(Diffusion):
         clock: Clock | None = None,
         horizon: float = 1.0,
         order: Tensor | None = None,
+        forgetting: Tensor | None = None,
     ) -> None:
         super().__init__()
         d = basis.dim
@@ -163,12 +168,15 @@ class FlexibleDiffusion(Diffusion):
             raise ValueError(f"expected a finite horizon > 0, got {horizon}")
         if order is not None and not torch.equal(order.sort().values, torch.arange(d, device=order.device)):
             raise ValueError(f"order must hold every mode 0 … {d - 1} once")
+        if forgetting is not None and (forgetting.shape != (rates.n,) or not (forgetting >= 0).all()):
+            raise ValueError(f"forgetting must be {rates.n} numbers >= 0, got shape {tuple(forgetting.shape)}")
         self.basis, self.rates, self.horizon = basis, rates, horizon
         self.clock: Clock = LinearRate() if clock is None else clock
         centre = torch.zeros(d, dtype=basis.dtype, device=basis.device)
         self.register_buffer("mean", centre if mean is None else mean.to(centre))
         self.register_buffer("order", order)
         self.register_buffer("inverse", None if order is None else order.argsort())
+        self.register_buffer("forgetting", None if forgetting is None else forgetting.to(centre).unsqueeze(-1))
 
     @property
     def grouping(self) -> Grouping:
@@ -182,13 +190,34 @@ class FlexibleDiffusion(Diffusion):
     def stretch(self) -> Tensor:
         """κ = max(1, 8/(λ_min B(T))), (): all rates are raised alike until X_T has forgotten its start.
 
-        1 for a degenerate R⁻¹, whose pace λ_min does not tell.
+        With ``forgetting`` f, κ = max(1, max f/λ / B(T)). 1 for a degenerate R⁻¹, whose pace λ_min does not tell.
         """
-        least = self.spectrum().amin()
+        spectrum = self.spectrum()
+        least = spectrum.amin()
         end = float(self.clock(torch.tensor(self.horizon, dtype=torch.float64)))
         if float(least.detach()) <= 0:
             return torch.ones_like(least)
+        if self.forgetting is not None:
+            return ((self.forgetting / spectrum).amax() / end).clamp_min(1.0)
         return (PRIOR_DECAY / (least * end)).clamp_min(1.0)
+
+    def restrict(self, basis: Basis, coordinates: slice) -> Self:
+        """The same process on a run of coordinates that ``basis`` spans on its own, with rates that are given.
+
+        Raises:
+            ValueError: the run cuts blocks of modes, or their order may mix it with other coordinates.
+        """
+        start, stop, _ = coordinates.indices(self.dim)
+        k = self.rates.size
+        if self.order is not None or start % k or stop % k:
+            raise ValueError(f"coordinates {start} … {stop - 1} are not a run of whole blocks of {k} consecutive modes")
+        rates = self.rates.restrict(slice(start // k, stop // k), pace=self.stretch())
+        twin = copy.copy(self)
+        twin._modules = {**self._modules, "basis": basis, "rates": rates}
+        # κ is in the rates, and that of the run alone would be another.
+        at_ease = self.mean.new_zeros(rates.n, 1)
+        twin._buffers = {**self._buffers, "mean": self.mean[coordinates], "forgetting": at_ease}
+        return twin
 
     def trace(self) -> Tensor:
         """κ tr R⁻¹, ()."""

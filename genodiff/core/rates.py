@@ -33,6 +33,13 @@ class Rates(nn.Module):
         """Eigenvalues of R⁻¹, (n, k)."""
         raise NotImplementedError
 
+    @torch.no_grad()
+    def restrict(self, blocks: slice, *, pace: Tensor) -> FixedRates:
+        """``pace`` times the rates of some blocks alone, given from now on: no gradient passes."""
+        symmetric, skew = self()
+        parts = (pace * symmetric, pace * skew, pace * self.spectrum(), pace.sqrt() * self.root())
+        return FixedRates._of(*(part[blocks] for part in parts))
+
 
 class FixedRates(Rates):
     """Given R⁻¹ and ω, which are not learned; R⁻¹ may be degenerate.
@@ -64,12 +71,23 @@ class FixedRates(Rates):
         wrong = (skew + skew.mT).abs().amax((1, 2)) > tolerance * skew.abs().amax((1, 2))
         if wrong.any():
             raise ValueError(f"block {int(wrong.nonzero()[0])} of ω is not antisymmetric")
-        self.n, self.size = symmetric.shape[:2]
         values = values.clamp_min(0)
+        self._keep(symmetric, skew, values, (vectors * values.sqrt().unsqueeze(-2)) @ vectors.mT)
+
+    @classmethod
+    def _of(cls, symmetric: Tensor, skew: Tensor, values: Tensor, square_root: Tensor) -> FixedRates:
+        """Rates whose eigenvalues and root are known."""
+        rates = cls.__new__(cls)
+        Rates.__init__(rates)
+        rates._keep(symmetric, skew, values, square_root)
+        return rates
+
+    def _keep(self, symmetric: Tensor, skew: Tensor, values: Tensor, square_root: Tensor) -> None:
+        self.n, self.size = symmetric.shape[:2]
         self.register_buffer("symmetric", symmetric)
         self.register_buffer("skew", skew)
         self.register_buffer("values", values)
-        self.register_buffer("square_root", (vectors * values.sqrt().unsqueeze(-2)) @ vectors.mT)
+        self.register_buffer("square_root", square_root)
 
     def forward(self) -> tuple[Tensor, Tensor]:
         """R⁻¹ and ω as given."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from genodiff.core.training import TrainingConfig
 from genodiff.genotypes.network import NetworkConfig
 
-__all__ = ["PRESETS", "ModelConfig", "Preset", "SamplerName", "ScheduleName", "preset"]
+__all__ = ["PRESETS", "DriftName", "ModelConfig", "Preset", "SamplerName", "ScheduleName", "preset"]
 
 Preset = Literal["fast", "balanced", "best"]
+DriftName = Literal["gou", "fp-noise"]
 ScheduleName = Literal["geometric", "constant-speed", "learned-time"]
 SamplerName = Literal[
     "ancestral", "ancestral-mean", "euler-maruyama", "euler-ode", "heun-ode", "euler-flow", "heun-flow"
@@ -22,7 +23,11 @@ class ModelConfig:
     """Choices of a genotype model.
 
     Attributes:
-        a: contraction of the leading mode relative to a mode without variance, GOU eq. 2; 1 is isotropic.
+        drift: contraction rates set by the variances of the modes (``"gou"``), or rates of contraction and noise, one
+            for every mode, learned before the network (``"fp-noise"``, FP-Diffusion); see
+            :mod:`genodiff.genotypes.schedules`.
+        a: contraction of the leading mode relative to a mode without variance, GOU eq. 2; 1 is isotropic. Only
+            ``"gou"`` asks for it.
         anchors: number of anchors, or ``None`` to let the data choose.
         anchor_kind: ``"means"`` or ``"medoids"``.
         anchor_covariance: spread of the start law around an anchor, GOU eq. 12.
@@ -45,7 +50,7 @@ class ModelConfig:
         drowned: the start time is that at which the largest variance-to-noise ratio of a mode has fallen to this.
         sampling_steps: steps from the start time to ``lowest_noise``.
         sampler: rule of a step, see :mod:`genodiff.core.samplers`; all but ``"ancestral"`` are there for comparison.
-            ``"euler-maruyama"`` needs the drift of GOU, ``"euler-flow"`` and ``"heun-flow"`` noise in subspaces.
+            ``"euler-maruyama"`` needs a drift, ``"euler-flow"`` and ``"heun-flow"`` noise in subspaces.
         start_noise: noise-to-signal ratio ρ of a mode without variance at which the sampler starts, if that is earlier
             than the start time of ``drowned``: anchors stand in for what is not drowned by then.
         validation: share of the training people kept aside to stop training by, at least 10 and at most 100 people.
@@ -58,6 +63,7 @@ class ModelConfig:
         precision: arithmetic of the network: ``"auto"`` is bfloat16 where the processor multiplies it natively.
     """
 
+    drift: DriftName = "gou"
     a: float = 0.5
     anchors: int | None = None
     anchor_kind: Literal["means", "medoids"] = "means"
@@ -87,6 +93,10 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if self.subspaces < 0:
             raise ValueError(f"the number of subspaces must be 0 or more, got {self.subspaces}")
+        if self.drift not in get_args(DriftName):
+            raise ValueError(f"no drift {self.drift!r}: choose one of {', '.join(get_args(DriftName))}")
+        if self.drift == "fp-noise" and self.subspaces:
+            raise ValueError(f"fp-noise learns the noise of every mode: choose 0 subspaces, not {self.subspaces}")
         if self.schedule == "learned-time" and self.subspaces == 0:
             raise ValueError("a learned time needs noise in subspaces: choose subspaces of 1 or more")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,11 +16,13 @@ from torch import Tensor, nn
 
 from genodiff.core.bases import BlockPCA
 from genodiff.core.denoisers import Denoiser, GaussianMixture, GaussianMixtureDenoiser, terminal
+from genodiff.core.flexible import FlexibleDiffusion
 from genodiff.core.knots import KnotSchedule
 from genodiff.core.losses import allele_cross_entropy, stratified_times
 from genodiff.core.processes import Diffusion, LinearDiffusion, gou_rates
+from genodiff.core.rates import LearnedRates
 from genodiff.core.samplers import Ancestral, EulerFlow, EulerMaruyama, EulerODE, HeunFlow, HeunODE, Sampler
-from genodiff.core.schedules import log_noise_grid, uniform_grid
+from genodiff.core.schedules import UnitRate, log_noise_grid, uniform_grid
 from genodiff.core.subspaces import SubspaceDiffusion
 from genodiff.core.training import Workers, generator_on, step_generator
 from genodiff.genotypes.backgrounds import Backgrounds, Membership
@@ -79,6 +82,14 @@ def horizon_for(spectrum: Tensor, rates: Tensor, *, drowned: float) -> float:
     return float(torch.maximum(times.max(), least.max()))
 
 
+def forgetting_for(spectrum: Tensor, *, drowned: float) -> Tensor:
+    """The least κ r_i B(T), (d,), at which the same holds where modes have rates r_i and the stationary law N(0, 1).
+
+    Per mode s²/m² = expm1(κ r_i B).
+    """
+    return torch.log1p(spectrum / drowned).clamp_min(math.log(2))
+
+
 class Engine(nn.Module):
     """Start law, process, base and network of one chromosome.
 
@@ -134,8 +145,17 @@ class Engine(nn.Module):
         self.denoiser = self._denoiser(self._base_law(), first_site=0)
 
     def _process(self, basis: BlockPCA, frequency: Tensor, within: Tensor) -> Diffusion:
-        """The drift of GOU, or noise in subspaces that grows alike in all of them until a schedule is set."""
+        """The drift of GOU, or noise in subspaces that grows alike in all of them until a schedule is set.
+
+        Rates that are learned begin as those of a = 1.
+        """
         config = self.config
+        if config.drift == "fp-noise":
+            learned = LearnedRates(basis.dim, 1, learn={"spectrum"}, dtype=basis.dtype)
+            forgetting = forgetting_for(within, drowned=config.drowned)
+            return FlexibleDiffusion(
+                basis, learned, mean=frequency, clock=UnitRate(), horizon=float(forgetting.max()), forgetting=forgetting
+            )
         rates = gou_rates(self.total, a=config.a, b=-_FAST_RATE)
         horizon = horizon_for(within, rates, drowned=config.drowned)
         drift = LinearDiffusion(basis, mean=frequency, rates=rates, horizon=horizon)
@@ -155,6 +175,18 @@ class Engine(nn.Module):
             twin.process = self.process.with_schedule(self.process.schedule)
             twin.prior, twin.denoiser = self.prior.on(twin.process), self.denoiser.on(twin.process)
         return twin
+
+    def settle(self) -> None:
+        """Ends a process whose rates were learned, or read from a file, where all its modes have forgotten enough.
+
+        From then on no gradient reaches the rates, and a mode with rate 1, which the geometric mean of them is, keeps
+        to the clock.
+        """
+        process = self.process
+        if not isinstance(process, FlexibleDiffusion):
+            raise ValueError(f"only rates that are learned settle, not those of {type(process).__name__}")
+        process.rates.requires_grad_(False)
+        process.horizon *= float(process.stretch())
 
     def set_schedule(self, schedule: KnotSchedule) -> None:
         """Puts a schedule in the place of that of the subspaces; no gradient reaches it."""

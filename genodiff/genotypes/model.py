@@ -30,7 +30,7 @@ from genodiff.genotypes.config import ModelConfig, preset
 from genodiff.genotypes.drafts import Drafts, digest_of
 from genodiff.genotypes.engine import AlleleProblem, Engine, Rows
 from genodiff.genotypes.rare import Rare, fit_rare, is_rare
-from genodiff.genotypes.schedules import fit_schedule, learn_clock
+from genodiff.genotypes.schedules import fit_schedule, learn_clock, learn_spectrum
 from genodiff.genotypes.ties import Ties, find_ties
 from genodiff.genotypes.units import Units, haplotypes_from, units_of
 
@@ -358,10 +358,13 @@ class GenotypeModel:
                     device=self.engine.device,
                 )
             )  # fmt: skip
-        if self.config.schedule != "geometric":
+        if self.config.schedule != "geometric" or self.config.drift == "fp-noise":
             fresh = sides[1]
             x_0 = torch.where(fresh.states >= 0, fresh.states.float(), self.engine.prior.means[fresh.component])
-            fit_schedule(self.engine, x_0, fresh.component, seed=seed)
+            if self.config.drift == "fp-noise":
+                learn_spectrum(self.engine, x_0, fresh.component, seed=seed)
+            if self.config.schedule != "geometric":
+                fit_schedule(self.engine, x_0, fresh.component, seed=seed)
         learned = replace(sides[0], members=tuple(m.to(self.engine.device) for m in members))
         return AlleleProblem(self.engine, learned, sides[1], seed=seed)
 

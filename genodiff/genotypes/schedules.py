@@ -1,4 +1,4 @@
-"""How fast noise grows, and in which modes: subspaces of the LD-block modes, constant speed, a learned clock.
+"""How fast noise grows, and in which modes: subspaces of the LD-block modes, constant speed, learned clocks and rates.
 
 Everything is fitted before the network is trained, so that training covers what sampling visits: errors are those of
 the denoiser whose network says nothing yet (Gaussian base, alleles, haplotype backgrounds), on people whom the
@@ -8,23 +8,36 @@ backgrounds have not seen.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from genodiff.core.denoisers import Denoiser
+from genodiff.core.evidence import Evidence
+from genodiff.core.flexible import FlexibleDiffusion
 from genodiff.core.knots import KnotSchedule, NoiseSchedule
 from genodiff.core.learning import learn_time
+from genodiff.core.losses import VectorProblem, allele_cross_entropies
 from genodiff.core.speed import constant_speed_grid, fit_constant_speed_schedule, measure_error_curves, mode_errors
 from genodiff.core.subspaces import SubspaceDiffusion
-from genodiff.core.training import TrainingConfig
+from genodiff.core.training import TrainingConfig, train
 from genodiff.genotypes.denoiser import AlleleDenoiser
 from genodiff.genotypes.network import ChromosomeNetwork
 
 if TYPE_CHECKING:
     from genodiff.genotypes.engine import Engine
 
-__all__ = ["PACES", "fit_schedule", "leading_subspaces", "learn_clock", "log_linear"]
+__all__ = [
+    "PACES",
+    "fit_schedule",
+    "leading_subspaces",
+    "learn_clock",
+    "learn_spectrum",
+    "log_linear",
+    "spectrum_problem",
+]
 
 _KNOTS = 33
 _LEVELS = 24
@@ -34,6 +47,10 @@ _WINDOW = 0.1
 
 _CLOCK = TrainingConfig(
     steps=150, batch=24, learning_rate=0.03, weight_decay=0.0, warmup=10, ema=0.9, validate_every=25
+)
+
+_SPECTRUM = TrainingConfig(
+    steps=200, batch=64, learning_rate=0.02, weight_decay=0.0, warmup=10, ema=0.95, validate_every=25
 )
 
 PACES = 257
@@ -137,3 +154,79 @@ def learn_clock(engine: Engine, x_0: Tensor, component: Tensor, *, seed: int) ->
     )  # fmt: skip
     assert isinstance(timed.process, SubspaceDiffusion)
     engine.set_schedule(_on_knots(timed.process.schedule))
+
+
+def _beyond(
+    engine: Engine,
+    denoiser: Denoiser,
+    x_0: Tensor,
+    *,
+    grid: Tensor,
+    generator: torch.Generator | None,
+    component: Tensor,
+) -> Tensor:
+    """What the path leaves over: the divergence of X_T from the start law, and alleles read off at the last time.
+
+        KL(X_T | x_0 ‖ start law of its anchor) − E log p(x_0 | X_ε),    nats of every row, (B,).
+
+    Alleles have a probability, not a density: without the second term the bound would fall for ever with ε. States that
+    were unknown, and are no whole numbers, have none.
+    """
+    assert isinstance(denoiser, AlleleDenoiser)
+    process, law = engine.process, engine.start_law()
+    first, last = grid[[0, -1]].to(x_0)
+    given = process.transition(torch.zeros_like(first), first)
+    ratio = given.variance / law.modal_variance
+    missed = process.basis.analysis(given.location(x_0) - law.means[component])
+    divergence = 0.5 * (ratio - 1 - ratio.log() + missed.square() / law.modal_variance).sum(-1)
+    x_t, _ = process.transition(torch.zeros_like(last), last).sample(x_0, generator=generator)
+    each = allele_cross_entropies(denoiser.logits(x_t, last, component=component), x_0.round())
+    return divergence + torch.where(x_0 == x_0.round(), each, 0.0).sum(-1)
+
+
+def spectrum_problem(engine: Engine, x_0: Tensor, component: Tensor, *, seed: int) -> VectorProblem:
+    """The evidence bound of alleles given their anchors, nats per allele, along the steps of the sampler.
+
+    Gradients do not pass through the backgrounds: the bound is that of the Gaussian base and its alleles.
+
+    Args:
+        engine: whose process is flexible.
+        x_0: states, (n, d); a quarter tells when to stop.
+        component: their anchors, (n,).
+        seed: of the noise of that quarter.
+    """
+    alleles = AlleleDenoiser(engine.denoiser.base, None, ploidy=engine.ploidy)
+    grid = engine.grid(_LEVELS)
+    held = max(1, len(x_0) // 4)
+    return VectorProblem(
+        alleles, x_0[held:], x_0[:held], grid=grid, batch=_SPECTRUM.batch, seed=seed, repeats=8,
+        objective=Evidence(grid, rest=partial(_beyond, engine, grid=grid)),
+        at_once=max(2, _STATES // engine.process.dim),
+        conditions=({"component": component[held:]}, {"component": component[:held]}),
+    )  # fmt: skip
+
+
+def learn_spectrum(engine: Engine, x_0: Tensor, component: Tensor, *, seed: int) -> None:
+    """Learns the rates of the modes by the evidence bound (FP-Noise), in place; they stay so from then on.
+
+    For a denoiser that is right the bound is the same along every path between the ends. What is learned is the path on
+    which this one errs least.
+
+    Args:
+        engine: assembled with the drift ``"fp-noise"``, its network not trained.
+        x_0: states of people whom the backgrounds have not seen, (n, d), complete; a quarter tells when to stop.
+        component: their anchors, (n,).
+        seed: of batches and noise.
+    """
+    process = engine.process
+    assert isinstance(process, FlexibleDiffusion)
+    problem = spectrum_problem(engine, x_0, component, seed=seed)
+    with torch.no_grad():
+        before = problem.validation()
+    found = train(process.rates, problem, _SPECTRUM, seed=seed)
+    if not found.best_validation < before:
+        # As with any training that is stopped by people kept aside, its start is one of the places to stop at.
+        with torch.no_grad():
+            for p in process.rates.parameters():
+                p.zero_()
+    engine.settle()

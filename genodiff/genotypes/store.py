@@ -20,6 +20,7 @@ import torch
 
 from data_prep.errors import InputError, OutputError
 from genodiff.core.bases import BlockPCA
+from genodiff.core.flexible import FlexibleDiffusion
 from genodiff.core.subspaces import SubspaceDiffusion
 from genodiff.core.training import TrainingResult
 from genodiff.files import current_umask, sha256
@@ -38,6 +39,7 @@ __all__ = ["FORMAT_VERSION", "load_model", "save_model"]
 FORMAT = "genodiff-model"
 FORMAT_VERSION = 5
 _SCHEDULE = "process.schedule."
+_RATES = "process.rates."
 _DIGEST_KEY = "header_sha256"
 
 
@@ -206,6 +208,10 @@ def _rebuild(path: Path, header: dict[str, Any]) -> GenotypeModel:
     if isinstance(engine.process, SubspaceDiffusion):
         kept = {k.removeprefix(_SCHEDULE): v for k, v in tensors.items() if k.startswith(_SCHEDULE)}
         engine.process.schedule.load_state_dict(kept)
+    if isinstance(engine.process, FlexibleDiffusion):
+        kept = {k.removeprefix(_RATES): v for k, v in tensors.items() if k.startswith(_RATES)}
+        engine.process.rates.load_state_dict(kept)
+        engine.settle()
     network = {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
     engine.network.load_state_dict(network)
     model = GenotypeModel(config)

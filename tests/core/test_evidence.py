@@ -158,6 +158,26 @@ def test_the_measure_of_time_integrates() -> None:
     assert objective.measure(out).dtype == torch.float32
 
 
+def test_what_the_path_leaves_over_may_be_another_than_the_ends() -> None:
+    process = processes()["noise"]
+    denoiser, grid = FlexibleDenoiser(process, Silent()), evidence_grid(process)
+    x_0, t = normal(4, process.dim), torch.linspace(0.1, 0.9, 4, dtype=DOUBLE)
+
+    def rest(given: Denoiser, x: Tensor, *, generator: torch.Generator | None, weight: Tensor) -> Tensor:
+        assert given is denoiser
+        assert generator is not None
+        return ends(process, x, epsilon=float(grid[-1])) + weight
+
+    class Told(FlexibleDenoiser):
+        def score(self, x_t: Tensor, t: Tensor, **condition: Tensor) -> Tensor:
+            return super().score(x_t, t)
+
+    plain = Evidence(grid).rows(denoiser, x_0, t, generator=generator())
+    denoiser = Told(process, Silent())
+    told = Evidence(grid, rest=rest).rows(denoiser, x_0, t, generator=generator(), weight=t)
+    torch.testing.assert_close(told, plain + t)
+
+
 def test_penalties_are_the_speed_and_the_jacobian_of_the_flow() -> None:
     """The field of the network-free score is −κ b ω z: its Jacobian is known; a direction estimates its square."""
     process = processes()["dense"]

@@ -10,7 +10,7 @@ from scipy.linalg import expm
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from genodiff.core.bases import PCA, Identity
+from genodiff.core.bases import PCA, BlockPCA, Identity
 from genodiff.core.flexible import PRIOR_DECAY, FlexibleDiffusion, dense_flexible, flexible, fp_drift, fp_noise
 from genodiff.core.langevin import critically_damped
 from genodiff.core.processes import variance_preserving
@@ -309,8 +309,54 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
 def test_noise_grid_takes_equal_steps_of_the_logarithm_of_the_noise_between_its_ends() -> None:
     process = fp_noise(Identity(D))
     grid = process.noise_grid(7, last=1e-4)
-    assert grid[0].item() == pytest.approx(process.horizon) and grid[-1].item() == pytest.approx(1e-4)
+    assert grid[[0, -1]].tolist() == pytest.approx([process.horizon, 1e-4])
     steps = process.noise_ratio(grid).log().diff()
     assert torch.allclose(steps, steps[:1].expand(7))
     with pytest.raises(ValueError, match="at least 1 step"):
         process.noise_grid(0, last=1e-4)
+
+
+def test_a_start_law_that_knows_the_rest_needs_less_to_be_forgotten() -> None:
+    """κ = max(1, max f/λ / B(T)): every block decays by f at least, one by no more; with f = 0, κ = 1."""
+    needed = torch.tensor([3.0, 0.5, 4.0, 40.0, 0.0, 6.0], dtype=DOUBLE)
+    process = FlexibleDiffusion(Identity(D, dtype=DOUBLE), learned("noise").rates, forgetting=needed)
+    decayed = process.stretch() * process.spectrum().flatten() * process.clock(at(1.0))
+    assert (decayed >= needed * (1 - 1e-12)).all()
+    assert float(process.stretch().detach()) > 1
+    assert float((decayed - needed).min().detach()) == pytest.approx(0, abs=1e-12)
+    free = FlexibleDiffusion(Identity(D, dtype=DOUBLE), process.rates, forgetting=torch.zeros(D))
+    assert float(free.stretch().detach()) == 1
+    slope = torch.autograd.grad(free.transition(at(0.0), at(0.5)).variance.sum(), process.rates.log_spectrum)[0]
+    assert torch.isfinite(slope).all()
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_run_of_coordinates_is_a_part_of_the_whole(size: int) -> None:
+    basis = BlockPCA([orthogonal(2).to(DOUBLE), orthogonal(4).to(DOUBLE)])
+    learn = ("spectrum",) if size == 1 else ("spectrum", "rotation", "drift")
+    process = flexible(basis, size=size, learn=learn, mean=normal(D))
+    with torch.no_grad():
+        for i, p in enumerate(process.parameters()):
+            p += 0.5 * normal(*p.shape, seed=i)
+    sites = slice(2, 6)
+    part = process.restrict(basis.restrict(1, 2), sites)
+    x, noise, v = normal(3, D), normal(3, D, seed=1), normal(3, D, seed=2)
+    s, t = at(0.1), at(0.4)
+    assert float(process.stretch().detach()) > 1
+    assert torch.equal(part.noise_ratio(t), process.noise_ratio(t))
+    whole, law = process.transition(s, t), part.transition(s, t)
+    torch.testing.assert_close(law.noised(x[:, sites], noise[:, sites]), whole.noised(x, noise)[:, sites].detach())
+    torch.testing.assert_close(part.drift(x[:, sites], t), process.drift(x, t)[:, sites].detach())
+    torch.testing.assert_close(part.shaken(v[:, sites], t), process.shaken(v, t)[:, sites].detach())
+    trace = process.stretch() * process.spectrum()[2 // size :].sum()
+    assert float(part.trace()) == pytest.approx(float(trace.detach()))
+
+
+def test_runs_that_cut_or_mix_blocks_are_refused() -> None:
+    pairs = flexible(Identity(D), size=2)
+    with pytest.raises(ValueError, match="coordinates 1 … 3 are not a run of whole blocks of 2"):
+        pairs.restrict(Identity(3), slice(1, 4))
+    with pytest.raises(ValueError, match="not a run of whole blocks"):
+        start("blocks").restrict(Identity(3, dtype=DOUBLE), slice(0, 3))
+    with pytest.raises(ValueError, match="forgetting must be 6 numbers >= 0"):
+        FlexibleDiffusion(Identity(D), LearnedRates(D, 1, learn=()), forgetting=-torch.ones(D))
