@@ -34,8 +34,9 @@ $(VENV)/.linted: $(STAMP)
 	$(BIN)/python -m pip install --quiet -c constraints.txt $$($(GROUP) lint)
 	@touch $@
 
+# Two workers fit into 8 GB; files are not split between them, so that each sets up what its tests share once.
 test: $(STAMP)  ## Run all tests (PYTEST_ARGS='-k report' narrows them)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 lint: $(VENV)/.linted  ## Check style and types
 	$(BIN)/ruff check $(SOURCES)

@@ -7,7 +7,7 @@ the number of subspaces, the schedule of each and the clock of the sampler, all 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -202,6 +202,10 @@ class ToadModel(ImageModel):
         """The same network on another schedule; it is sampled in equal steps of that schedule's time."""
         denoiser = self.denoiser.on(toad.process(schedule))
         return ToadModel(self.network, denoiser, self.source, self.learned, toad=toad, grid="uniform")
+
+    def lend(self, other: ToadModel) -> ToadModel:
+        """The network of another model in the place of this one's, on this one's schedule, clock and steps."""
+        return replace(self, network=other.network, denoiser=other.denoiser.on(self.process))
 
     def times(self, steps: int) -> Tensor:
         """The times a sampler of ``steps`` steps visits, (steps + 1,)."""

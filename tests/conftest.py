@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+# Workers side by side (make test) have a processor each, not all of them each.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # The suite is the same every time it runs; GENODIFF_FUZZ=1 lets the property-based tests look further.
 settings.register_profile("repeatable", derandomize=True)
 if not os.environ.get("GENODIFF_FUZZ"):

@@ -66,13 +66,25 @@ def _table(frame: pd.DataFrame, metric: str) -> str:
     return markdown([metric, *(f"NFE {nfe}" for nfe in calls)], rows)
 
 
+def _exchanged(frame: pd.DataFrame, controls: pd.DataFrame) -> list[str]:
+    """What EDM and the best learned row become when one has the network of the other."""
+    metric = distance_name(controls)
+    rows = pd.concat([frame[frame["row"].isin(["EDM", "g_iso_w"])], controls])
+    same = rows["seed"].isin(controls["seed"]) & rows["steps"].isin(controls["steps"])
+    return [
+        f"Networks and steps exchanged (seed {controls['seed'].iloc[0]}): how much of the gain is the network's, which "
+        "was trained on where the learned schedule puts its noise, and how much the sampler's:",
+        _table(rows[same], metric),
+    ]
+
+
 def _paper_table() -> str:
     columns = [(data, nfe) for data, rows in PAPER.items() for nfe in rows["EDM"]]
     rows = [[row, *(f"{PAPER[data][row][nfe]:.2f}" for data, nfe in columns)] for row in PAPER["FFHQ"]]
     return markdown(["FID, paper", *(f"{data}, {nfe}" for data, nfe in columns)], rows)
 
 
-def _section(frame: pd.DataFrame, data: str) -> list[str]:
+def _section(frame: pd.DataFrame, controls: pd.DataFrame, data: str) -> list[str]:
     """The tables of a set with their floors, and its figures."""
     metric = distance_name(frame)
     floor, n = floor_of(frame)
@@ -94,6 +106,7 @@ def _section(frame: pd.DataFrame, data: str) -> list[str]:
     level = float(frame.loc[frame["metric"] == spectrum, "floor"].iloc[0])
     parts.append(f"Power by frequency, root mean square difference from the training set; floor {number(level)} dB:")
     parts.append(_table(frame, spectrum))
+    parts += _exchanged(frame, controls)
     captions = {
         "distance": "Distance by network calls (figure 2 of the paper); the dotted line is the floor.",
         "schedules": "Schedules by time (figure 3) and log g1/g2 (figure 4).",
@@ -106,6 +119,7 @@ def _section(frame: pd.DataFrame, data: str) -> list[str]:
 def write_page(
     output: Path,
     frame: pd.DataFrame,
+    controls: pd.DataFrame,
     *,
     seconds: Mapping[tuple[str, str], float],
     recipe: Mapping[str, Any],
@@ -121,6 +135,7 @@ def write_page(
     Args:
         output: folder.
         frame: cells; see :func:`imaging.reproduce.table.verdicts`.
+        controls: more of them, rows with the network of one row and the steps of another.
         seconds: processor seconds of learning, by set and model.
         recipe: how the models were trained: the network, and steps and batch of each stage.
         samples: images of a cell.
@@ -154,7 +169,7 @@ def write_page(
         verdict_table(found),
     ]
     for data, part in frame.groupby("data", sort=False):
-        parts += _section(part, str(data))
+        parts += _section(part, controls[controls["data"] == data], str(data))
     parts += [
         "## What the paper prints",
         "Other data, networks of tens of millions of weights and another distance: only the order of rows compares.",

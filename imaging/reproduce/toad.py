@@ -29,7 +29,7 @@ from imaging.reproduce.stages import Stages, digest
 from imaging.runs import Source
 from imaging.toad import ToadModel
 
-__all__ = ["FULL", "MODELS", "QUICK", "ROWS", "WEIGHTS", "Settings", "reproduce", "row_of", "settings_of"]
+__all__ = ["CONTROLS", "FULL", "MODELS", "QUICK", "ROWS", "WEIGHTS", "Settings", "reproduce", "row_of", "settings_of"]
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "toad"
 """Where trained models are shipped."""
@@ -44,6 +44,12 @@ ROWS = {
     "(g1, g2)_ani_w": ("ani", True),
 }
 """The model of each row of the paper's table, and whether it is sampled by its learned clock."""
+
+CONTROLS = {
+    "EDM's network, steps of g_iso_w": ("EDM", "g_iso_w"),
+    "network of g_iso_w, EDM's steps": ("g_iso_w", "EDM"),
+}
+"""Rows that have the network of one row of the table and the schedule, clock and steps of another."""
 
 
 @dataclass(frozen=True)
@@ -227,12 +233,16 @@ def reproduce(
         rows = {row: row_of(held[name][0], timed) for row, (name, timed) in ROWS.items()}
         models |= {(source.name, row): model for row, model in rows.items()}
         contents = {name: _contents(_published(source, folder, name)) for name in MODELS}
+        drawn = {row: (rows[row], contents[name]) for row, (name, _) in ROWS.items()}
+        for row, (lender, by) in CONTROLS.items():
+            drawn[row] = rows[by].lend(rows[lender]), f"{drawn[lender][1]} by {drawn[by][1]}"
         cells = [(row, k, seed) for row in ROWS for k in settings.steps for seed in range(settings.seeds)]
+        cells += [(row, k, 0) for row in CONTROLS for k in (settings.steps[0], settings.steps[-1])]
         for row, k, number in tqdm(cells, desc=f"cells of {source.name}", disable=not progress, dynamic_ncols=True):
-            seed = settings.seed + number
+            seed, (model, content) = settings.seed + number, drawn[row]
             measured = stages.value_of(
-                f"{source.name}-cell", partial(judge.cell, rows[row], settings.samples, steps=k, seed=seed),
-                model=contents[ROWS[row][0]], row=row, steps=k, seed=seed,
+                f"{source.name}-cell", partial(judge.cell, model, settings.samples, steps=k, seed=seed),
+                model=content, row=row, steps=k, seed=seed,
                 samples=settings.samples, data=judge.data, features=judge.features.digest, torch=torch.__version__,
                 judged_with=settings.seed,
             )  # fmt: skip
@@ -240,13 +250,16 @@ def reproduce(
     frame = pd.DataFrame(records)
     with writing(output / "toad.csv", force=True) as temporary:
         frame.to_csv(temporary, index=False, float_format="%.6g")
+    lent = frame["row"].isin(list(CONTROLS))
+    frame, controls = frame[~lent], frame[lent]
     for source in settings.sources:
         named = {row: models[source.name, row] for row in ROWS}
         part = frame[frame["data"] == source.name]
         page.draw_figures(output, source.name, named, part, steps=settings.steps[0], seed=settings.seed)
     packed = [_published(source, folder, name) for source in settings.sources for name in MODELS]
     return page.write_page(
-        output, frame, seconds=seconds, recipe=ToadModel.unpack(packed[0])[1]["recipe"], samples=settings.samples,
+        output, frame, controls, seconds=seconds, recipe=ToadModel.unpack(packed[0])[1]["recipe"],
+        samples=settings.samples,
         seeds=range(settings.seed, settings.seed + settings.seeds), command=command, spent=time.monotonic() - began,
         size=sum(path.stat().st_size for path in packed), trained=weights is None,
     )  # fmt: skip

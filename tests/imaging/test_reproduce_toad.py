@@ -50,7 +50,7 @@ def done(settings: toad.Settings, tmp_path_factory: pytest.TempPathFactory) -> P
 def test_the_page_has_every_row_floor_and_figure(done: Path) -> None:
     page = (done / "toad.md").read_text(encoding="utf-8")
     assert COMMAND in page
-    assert all(f"| {row} |" in page for row in toad.ROWS)
+    assert all(f"| {row} |" in page for row in (*toad.ROWS, *toad.CONTROLS))
     assert "NFE 3 | NFE 9" in page
     assert "the distance of the test set itself" in page
     assert "57.28" in page  # the paper's EDM on FFHQ at NFE 9
@@ -63,6 +63,10 @@ def test_the_page_has_every_row_floor_and_figure(done: Path) -> None:
 
 def test_calls_are_counted_and_every_cell_is_there(done: Path) -> None:
     frame = pd.read_csv(done / "toad.csv")
+    lent = frame["row"].isin(list(toad.CONTROLS))
+    assert set(frame[lent]["seed"]) == {1}
+    assert set(frame[lent].groupby(["row", "nfe"])["metric"].nunique()) == {5}
+    frame = frame[~lent]
     assert dict(zip(frame["steps"], frame["nfe"], strict=True)) == {2: 3, 5: 9}
     cells = frame.groupby(["row", "nfe", "seed"])["metric"].nunique()
     assert len(cells) == 5 * 2 * 2
@@ -141,6 +145,20 @@ def test_rows_are_the_models_with_and_without_their_clock(done: Path) -> None:
     assert plain.grid == timed.grid == "uniform"
     assert torch.equal(plain.schedule.log_knots(), model.schedule.log_knots())
     assert draw(plain, 2, steps=3, seed=1).nfe == 5
+
+
+def test_controls_have_the_network_of_one_row_and_the_steps_of_another(done: Path) -> None:
+    edm, timed = (ToadModel.unpack(done / "weights" / f"folder-{name}.safetensors")[0] for name in ("edm", "iso"))
+    lent = timed.lend(edm)
+    weights = dict(lent.denoiser.network.named_parameters())
+    assert all(torch.equal(weights[name], p) for name, p in edm.denoiser.network.named_parameters())
+    assert lent.process is timed.process
+    assert lent.grid == "uniform"
+    assert (
+        timed.lend(timed)
+        .sample(2, steps=3, generator=torch.Generator().manual_seed(1))
+        .equal(timed.sample(2, steps=3, generator=torch.Generator().manual_seed(1)))
+    )
 
 
 def test_half_precision_moves_only_the_network(done: Path) -> None:
