@@ -20,12 +20,14 @@ from imaging.options import (
     data_options,
     gain_option,
     limit_threads,
+    method_option,
     model_path_option,
     output_options,
     say_trained,
     seed_option,
     show_bars,
     source_of,
+    subspaces_option,
     threads_option,
     training_options,
 )
@@ -134,20 +136,8 @@ def train(output: Path, process: str, **o: Any) -> None:
 @main.command("learn-schedule")
 @click.argument("model", type=PATH)
 @click.option("-o", "--output", type=PATH, required=True, help="Folder for the model with its schedule.")
-@click.option(
-    "--subspaces",
-    type=click.IntRange(1, 8),
-    default=2,
-    show_default=True,
-    help="Bands of frequency, each with its own schedule; 1 is isotropic.",
-)
-@click.option(
-    "--method",
-    type=click.Choice(["gradient", "constant-speed"]),
-    default="gradient",
-    show_default=True,
-    help="Learn the schedule beside the network, or fit it to the error the network leaves and train on.",
-)
+@subspaces_option
+@method_option
 @click.option(
     "--score-correction/--no-score-correction",
     default=True,
@@ -229,6 +219,44 @@ def learn_time(model: Path, output: Path, **o: Any) -> None:
     result = runs.learn_time(
         model, output, window=o["window"], excess=o["excess"], gain=o["gain"], config=config_of(runs.LEARNING, o),
         path=o["data_path"], seed=o["seed"], force=o["force"], progress=show_bars(o["quiet"]),
+    )  # fmt: skip
+    say_trained(result, output)
+
+
+@main.command()
+@click.argument("model", type=PATH)
+@click.option("-o", "--output", type=PATH, required=True, help="Folder for the model with its schedule and time.")
+@subspaces_option
+@method_option
+@click.option(
+    "--time-steps",
+    type=click.IntRange(min=1),
+    default=500,
+    show_default=True,
+    help="Training steps of the time; --steps are those of the schedule.",
+)
+@training_options
+@model_path_option
+@seed_option
+@threads_option
+@output_options
+def learn(model: Path, output: Path, method: str, **o: Any) -> None:
+    """Learn schedule and time of a trained MODEL in one go: learn-schedule, then learn-time (TOAD's Algorithm 1).
+
+    An interrupted run goes on from its last checkpoint when the same command is given again.
+
+    \b
+    Examples:
+      genodiff imaging learn edm/ -o ani-time/
+      genodiff imaging learn edm/ --subspaces 1 --steps 2000 --time-steps 200 -o iso-time/
+    """
+    limit_threads(o["threads"])
+    from imaging import runs
+
+    result = runs.learn(
+        model, output, subspaces=o["subspaces"], constant_speed=method == "constant-speed",
+        config=config_of(runs.LEARNING, o), time_steps=o["time_steps"], path=o["data_path"], seed=o["seed"],
+        force=o["force"], progress=show_bars(o["quiet"]),
     )  # fmt: skip
     say_trained(result, output)
 

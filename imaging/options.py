@@ -24,6 +24,7 @@ __all__ = [
     "data_options",
     "gain_option",
     "limit_threads",
+    "method_option",
     "model_path_option",
     "output_options",
     "say_trained",
@@ -31,6 +32,7 @@ __all__ = [
     "show_bars",
     "source_of",
     "stack",
+    "subspaces_option",
     "threads_option",
     "training_options",
 ]
@@ -195,3 +197,8 @@ model_path_option = click.option(
 )
 gain_option = click.option("--gain", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True,
                      help="How many times faster a schedule is learned than a network.")  # fmt: skip
+subspaces_option = click.option("--subspaces", type=click.IntRange(1, 8), default=2, show_default=True,
+                     help="Bands of frequency, each with its own schedule; 1 is isotropic.")  # fmt: skip
+method_option = click.option("--method", type=click.Choice(["gradient", "constant-speed"]), default="gradient",
+                     show_default=True, help="Learn the schedule beside the network, or fit it to the error the "
+                     "network leaves and train on.")  # fmt: skip

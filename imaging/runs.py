@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -37,6 +39,7 @@ __all__ = [
     "check_size",
     "facts",
     "finish",
+    "learn",
     "learn_schedule",
     "learn_time",
     "rows_of",
@@ -315,4 +318,46 @@ def learn_time(
             fingerprint=f"time {model.facts()} {config} {seed} {window} {excess} {start}", progress=progress,
         )  # fmt: skip
         finish(model, folder, result, command="learn-time", start=start, training=asdict(config), seed=seed)
+    return result
+
+
+def learn(
+    start: Path,
+    output: Path,
+    *,
+    subspaces: int = 2,
+    constant_speed: bool = False,
+    config: TrainingConfig = LEARNING,
+    time_steps: int = 500,
+    path: Path | None = None,
+    seed: int = 1,
+    force: bool = False,
+    progress: bool = False,
+) -> TrainingResult:
+    """TOAD's Algorithm 1 whole: :func:`learn_schedule`, and from what it leaves :func:`learn_time`.
+
+    The model between the two is kept beside ``output``, hidden, until both are done.
+
+    Args:
+        start: folder of a trained model.
+        output: folder for the new one.
+        subspaces: see :func:`learn_schedule`, as is the next.
+        constant_speed: how the schedule is found.
+        config: length, rates and batch, the length that of the schedule.
+        time_steps: length of the learning of the clock.
+        path: of the data, if not where their Debian package puts them.
+        seed: of batches and noise.
+        force: replace what is there.
+        progress: show bars.
+    """
+    if output.exists() and not force:
+        raise ImagingError(f"{output} exists: choose another -o, or replace it with --force")
+    said = f"{start.resolve()} {subspaces} {constant_speed} {config} {seed}"
+    whole = output.absolute()
+    between = whole.with_name(f".{whole.name}.schedule-{hashlib.sha256(said.encode()).hexdigest()[:8]}")
+    common: dict[str, Any] = {"path": path, "seed": seed, "progress": progress}
+    if not between.exists():
+        learn_schedule(start, between, subspaces=subspaces, constant_speed=constant_speed, config=config, **common)
+    result = learn_time(between, output, config=replace(config, steps=time_steps), force=force, **common)
+    shutil.rmtree(between)
     return result

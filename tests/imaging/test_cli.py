@@ -149,6 +149,32 @@ def test_a_schedule_and_a_time_are_learned(edm: Path, pictures: Path, tmp_path: 
     refused("learn-schedule", ani, "--subspaces", 3, "-o", tmp_path / "x", words="cannot become 3")
 
 
+def test_schedule_and_time_in_one_go_are_those_of_two_commands(
+    edm: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    common = (*TINY, "--data-path", pictures)
+    succeed("learn-schedule", edm, "--steps", 8, *common, "-o", tmp_path / "ani")
+    succeed("learn-time", tmp_path / "ani", "--steps", 4, *common, "-o", tmp_path / "timed")
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    given = ("learn", edm, "--steps", 8, "--time-steps", 4, *common, "-o", tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "learn_time", interrupted)
+        assert run(*given).exit_code == 130
+    assert not (tmp_path / "whole").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "learn_schedule", interrupted)  # done before, and not done again
+        succeed(*given)
+    ours, theirs = (ToadModel.load(tmp_path / name) for name in ("whole", "timed"))
+    assert ours.learned == ("network", "schedule", "time")
+    weights = theirs.denoiser.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in ours.denoiser.state_dict().items())
+    assert {p.name for p in tmp_path.iterdir()} == {"ani", "timed", "whole"}
+    refused(*given, words="exists: choose another -o")
+
+
 def test_a_schedule_of_constant_speed_is_fitted_and_kept(edm: Path, pictures: Path, tmp_path: Path) -> None:
     out = tmp_path / "fitted"
     succeed("learn-schedule", edm, "--method", "constant-speed", "--subspaces", 1, "--steps", 2, *TINY,
