@@ -31,9 +31,12 @@ from imaging.options import (
 )
 
 if TYPE_CHECKING:
-    from imaging.fp import Process, SamplerName
+    from imaging import fp, spde
 
 __all__ = ["main"]
+
+_LIKELY = ("vp", "fp-noise", "fp-drift", "fp", "cld")
+_FIELDS = ("vp-sde", "flow", "blurring", "edge-noise", "spde-isotropic", "spde-drift", "spde-noise", "spde")
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -54,10 +57,10 @@ def main() -> None:
 @click.option("-o", "--output", type=PATH, required=True, help="Folder for the model.")
 @click.option(
     "--process",
-    type=click.Choice(["edm", "vp", "fp-noise", "fp-drift", "fp", "cld"]),
+    type=click.Choice(["edm", *_LIKELY, *_FIELDS]),
     default="edm",
     show_default=True,
-    help="The forward process; of all but edm a likelihood can be given.",
+    help="The forward process; of vp, fp-… and cld a likelihood can be given.",
 )
 @click.option(
     "--jointly",
@@ -72,6 +75,27 @@ def main() -> None:
     default=0,
     show_default=True,
     help="Rank of a learned rotation of the basis of cosines, for a process of fp-….",
+)
+@click.option(
+    "--smoothing",
+    type=click.FloatRange(min=0),
+    default=0.5,
+    show_default=True,
+    help="How strongly a process of spde-… smooths, pixels² per unit of log noise.",
+)
+@click.option(
+    "--edge",
+    type=click.FloatRange(min=0, min_open=True),
+    default=0.5,
+    show_default=True,
+    help="Gradient, in units of an image's mean, that counts as an edge for spde-… and edge-noise.",
+)
+@click.option(
+    "--length",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    help="Pixels over which the noise of vp-sde, spde-… and edge-noise is alike.",
 )
 @training_options
 @click.option(
@@ -104,17 +128,24 @@ def train(output: Path, process: str, **o: Any) -> None:
     edm is the baseline of learned schedules (Karras et al. 2022): isotropic noise on a fixed schedule. The others leave
     N(0, I) as it is and are trained by a bound on the likelihood: vp adds noise alike to all frequencies; fp-noise
     learns how fast for each of them, fp-drift how pairs of them turn into each other, fp both; cld adds noise to
-    velocities. An interrupted run goes on from its last checkpoint when the same command is given again.
+    velocities.
+
+    spde smooths images and adds noise, and spares their edges in both; spde-drift spares them in smoothing alone,
+    spde-noise in noise alone, spde-isotropic in neither. vp-sde has noise alone, edge-noise noise that spares edges,
+    blurring another smoothing; flow is flow matching on straight lines. All of these are trained by denoising.
+
+    An interrupted run goes on from its last checkpoint when the same command is given again.
 
     \b
     Examples:
       genodiff imaging train --data fashion-mnist -o edm/
       genodiff imaging train --data emoji --steps 40000 --widths 48,96,192 -o edm-emoji/
       genodiff imaging train --data mnist --size 28 --widths 24,48 --process fp-noise -o noise/
+      genodiff imaging train --data emoji --process spde --smoothing 0.3 -o spde/
       genodiff imaging train --data cifar10 --data-path cifar-10-batches-bin --widths 128,256,256 -o edm-cifar/
     """
     limit_threads(o["threads"])
-    from imaging import joint, runs
+    from imaging import denoising, joint, runs
     from imaging.networks import UNetConfig
 
     network = UNetConfig(widths=o["widths"], blocks=o["blocks"], patch=o["patch"])
@@ -123,9 +154,14 @@ def train(output: Path, process: str, **o: Any) -> None:
     }  # fmt: skip
     if process == "edm":
         result = runs.train_model(source_of(o), output, config=config_of(runs.TRAINING, o), **common)
+    elif process in _FIELDS:
+        result = denoising.train_field(
+            source_of(o), output, process=cast("spde.Process", process), smoothing=o["smoothing"], edge=o["edge"],
+            length=o["length"], config=config_of(denoising.DENOISING, o), **common,
+        )  # fmt: skip
     else:
         result = joint.train_flexible(
-            source_of(o), output, process=cast("Process", process), rank=o["rank"], jointly=o["jointly"],
+            source_of(o), output, process=cast("fp.Process", process), rank=o["rank"], jointly=o["jointly"],
             config=config_of(joint.EVIDENCE, o), **common,
         )  # fmt: skip
     say_trained(result, output)
@@ -248,9 +284,10 @@ def learn_time(model: Path, output: Path, **o: Any) -> None:
 )
 @click.option(
     "--sampler",
-    type=click.Choice(["heun", "euler-maruyama", "ancestral"]),
-    help="For models of vp, fp-… and cld: the probability flow (default), the reverse equation in equal steps (take "
-    "1,000), or the exact bridge (100).",
+    type=click.Choice(["heun", "euler-maruyama", "ancestral", "bridge", "flow"]),
+    help="For models of vp, fp-… and cld: the probability flow (heun, default), the reverse equation in equal steps "
+    "(take 1,000), or the exact bridge (100). For spde-… and what they are compared with: the bridge (default; take "
+    "50), or the flow (default of flow matching).",
 )
 @seed_option
 @threads_option
@@ -268,7 +305,7 @@ def sample(model: Path, output: Path, n: int, steps: int, sampler: str | None, *
     from imaging import samples
 
     nfe = samples.sample_model(
-        model, output, n=n, steps=steps, sampler=cast("SamplerName | None", sampler), seed=o["seed"],
+        model, output, n=n, steps=steps, sampler=sampler, seed=o["seed"],
         force=o["force"], progress=show_bars(o["quiet"]),
     )  # fmt: skip
     click.echo(f"{n:,} images, the network called {nfe} times for each: {output}")

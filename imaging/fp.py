@@ -112,6 +112,7 @@ class FlexibleModel(ImageModel):
     """
 
     kind: ClassVar[str] = "flexible"
+    samplers: ClassVar[tuple[str, ...]] = ("heun", "euler-maruyama", "ancestral")
     denoiser: FlexibleDenoiser | PhaseDenoiser
     design: Flexible = field(kw_only=True)
     moments: tuple[float, float] = field(kw_only=True)

@@ -24,7 +24,11 @@ __all__ = ["ImageModel", "seeded_unet", "tuples"]
 
 _WEIGHTS = "weights.safetensors"
 
-_KINDS = {"toad": ("imaging.toad", "ToadModel"), "flexible": ("imaging.fp", "FlexibleModel")}
+_KINDS = {
+    "toad": ("imaging.toad", "ToadModel"),
+    "flexible": ("imaging.fp", "FlexibleModel"),
+    "field": ("imaging.spde", "FieldModel"),
+}
 """Where the class of a kind of model is."""
 
 
@@ -45,6 +49,7 @@ class ImageModel(ABC):
     """An image diffusion and what it was learned from.
 
     Attributes:
+        samplers: names that the attribute ``sampler`` of this kind may have; none if it is sampled in one way only.
         network: size of the U-Net.
         denoiser: the model of the score, with its process.
         source: name and size of the data set.
@@ -52,6 +57,7 @@ class ImageModel(ABC):
     """
 
     kind: ClassVar[str]
+    samplers: ClassVar[tuple[str, ...]] = ()
     network: UNetConfig
     denoiser: Denoiser
     source: dict[str, Any]
