@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,7 +24,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from genodiff.core.training import TrainingConfig, Workers, step_generator, train
 from imaging.datasets import Images, ImageSets, from_unit
@@ -31,7 +31,7 @@ from imaging.errors import ImagingError
 from imaging.files import drop_damaged, writing
 from imaging.models import tuples
 from imaging.networks import Block, normalised
-from imaging.runs import Source
+from imaging.runs import HELD_OUT, Source
 
 __all__ = [
     "TRAINING",
@@ -39,6 +39,7 @@ __all__ = [
     "AutoencoderConfig",
     "LatentSpace",
     "encoded",
+    "keep_autoencoder",
     "load_autoencoder",
     "load_autoencoder_kl",
     "reconstructed",
@@ -50,9 +51,6 @@ _ABSOLUTE = 0.1
 
 _AT_ONCE = 256
 """Most images in one pass outside of training."""
-
-_HELD_OUT = 512
-"""Images of the test set by which training is validated."""
 
 _KL_FILES = ("config.json", "diffusion_pytorch_model.safetensors")
 
@@ -95,12 +93,14 @@ class LatentSpace(nn.Module):
         name: of the set it was trained on, or of its folder.
         digest: first 12 hexadecimal digits of the SHA-256 of the file of weights; latents compare under equal digests
             only.
+        path: the file or folder that it was read from.
     """
 
     shape: tuple[int, int, int]
     latent_shape: tuple[int, int, int]
     name: str = ""
     digest: str = ""
+    path: Path | None = None
 
     def encode(self, values: Tensor) -> Tensor:
         """Images (B, C, H, W) in [−1, 1] to latents (B, c, h, w)."""
@@ -216,7 +216,7 @@ class _Reconstruction:
 
     def __init__(self, model: Autoencoder, sets: ImageSets, *, batch: int, seed: int) -> None:
         self.model, self.images, self.batch, self.seed = model, sets.train, batch, seed
-        self.held_out = sets.test.values(slice(0, _HELD_OUT))
+        self.held_out = sets.test.values(slice(0, HELD_OUT))
 
     def _error(self, values: Tensor, generator: torch.Generator) -> Tensor:
         raw = self.model.down(values)
@@ -263,7 +263,9 @@ def train_autoencoder(
     config = AutoencoderConfig() if config is None else config
     sets = source.load()
     if source.size % config.step:
-        raise ImagingError(f"a size of {source.size} is no multiple of {config.step}: choose another --size or --widths")
+        raise ImagingError(
+            f"a size of {source.size} is no multiple of {config.step}: choose another --size or --widths"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Autoencoder(sets.train.shape, config)
@@ -327,13 +329,35 @@ def load_autoencoder(path: Path, *, shape: tuple[int, int, int] | None = None) -
         ImagingError: there is none at ``path``, or it is for other images.
     """
     if path.is_dir():
-        return load_autoencoder_kl(path, shape=shape)
+        space = load_autoencoder_kl(path, shape=shape)
+        space.path = path
+        return space
     if not path.exists():
         raise ImagingError(f"{path} is not there: give a file from train-autoencoder or the folder of an AutoencoderKL")
     model = _load(path)
     if shape is not None and shape != model.shape:
-        raise ImagingError(f"{path} is for images of shape {model.shape}, not {shape}: train one with train-autoencoder")
+        raise ImagingError(
+            f"{path} is for images of shape {model.shape}, not {shape}: train one with train-autoencoder"
+        )
+    model.path = path
     return model
+
+
+def keep_autoencoder(space: LatentSpace, path: Path) -> None:
+    """Copies the file, or the two files of the folder, that an autoencoder was read from.
+
+    Raises:
+        ImagingError: it is there no more, or another lies in its place.
+    """
+    held = space.path
+    if held is None or _digest(held / _KL_FILES[1] if held.is_dir() else held) != space.digest:
+        raise ImagingError(f"{held} is not the autoencoder that was read: train it again")
+    if held.is_dir():
+        path.mkdir()
+        for name in _KL_FILES:
+            shutil.copyfile(held / name, path / name)
+    else:
+        shutil.copyfile(held, path)
 
 
 class _KL(LatentSpace):
@@ -399,6 +423,8 @@ def load_autoencoder_kl(folder: Path, *, shape: tuple[int, int, int] | None = No
         space = _KL(model, shape=(channels, height, width))
     except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         what = " ".join(str(error).split())[:200]
-        raise ImagingError(f"{folder} holds no readable AutoencoderKL ({what}): save it with diffusers again") from error
+        raise ImagingError(
+            f"{folder} holds no readable AutoencoderKL ({what}): save it with diffusers again"
+        ) from error
     space.name, space.digest = folder.absolute().name, _digest(folder / _KL_FILES[1])
     return space.eval().requires_grad_(False)

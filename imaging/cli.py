@@ -77,6 +77,11 @@ def main() -> None:
     help="Rank of a learned rotation of the basis of cosines, for a process of fp-….",
 )
 @click.option(
+    "--autoencoder",
+    type=PATH,
+    help="File from train-autoencoder or folder of an AutoencoderKL: learn its latents (flow, spde-… and the like).",
+)
+@click.option(
     "--smoothing",
     type=click.FloatRange(min=0),
     default=0.5,
@@ -157,7 +162,7 @@ def train(output: Path, process: str, **o: Any) -> None:
     elif process in _FIELDS:
         result = denoising.train_field(
             source_of(o), output, process=cast("spde.Process", process), smoothing=o["smoothing"], edge=o["edge"],
-            length=o["length"], config=config_of(denoising.DENOISING, o), **common,
+            length=o["length"], autoencoder=o["autoencoder"], config=config_of(denoising.DENOISING, o), **common,
         )  # fmt: skip
     else:
         result = joint.train_flexible(

@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from genodiff.core.learning import frozen
 from genodiff.core.losses import VectorProblem
 from genodiff.core.training import TrainingConfig, TrainingResult, train
+from imaging.autoencoder import LatentSpace, encoded, load_autoencoder
+from imaging.datasets import ImageSets
 from imaging.files import Output
 from imaging.networks import UNetConfig
-from imaging.runs import AT_ONCE, REPEATS, TRAINING, Source, check_size, finish, rows_of
+from imaging.runs import AT_ONCE, HELD_OUT, REPEATS, TRAINING, Source, check_size, finish, rows_of
 from imaging.spde import Field, FieldModel, Process, equal_noise
 
 __all__ = ["DENOISING", "train_field"]
@@ -33,6 +37,7 @@ def train_field(
     smoothing: float = 0.5,
     edge: float = 0.5,
     length: float = 0.0,
+    autoencoder: Path | None = None,
     network: UNetConfig,
     config: TrainingConfig = DENOISING,
     seed: int = 1,
@@ -48,6 +53,7 @@ def train_field(
         smoothing: ν.
         edge: κ at the start.
         length: pixels over which noise is alike.
+        autoencoder: of whose latents the model is to be; of pixels if ``None``.
         network: size of the U-Net.
         config: length, rates and batch.
         seed: of weights, batches and noise.
@@ -56,15 +62,16 @@ def train_field(
     """
     with Output(output, force=force) as folder:
         sets = source.load()
-        check_size(source, network)
-        design = Field(sets.train.shape, process, smoothing, edge, length)
-        few = torch.randperm(len(sets.train), generator=torch.Generator().manual_seed(seed))[:_SCALED_BY]
+        space = None if autoencoder is None else load_autoencoder(autoencoder, shape=sets.train.shape)
+        shape, moments, rows, held_out = _states(sets, space)
+        for side in shape[1:]:
+            check_size(side, network)
+        design = Field(shape, process, smoothing, edge, length, latent=space is not None)
+        few = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:_SCALED_BY]
         model = FieldModel.new(
-            design, network, values=sets.train.values(few), moments=sets.train.moments(), source=source.facts(),
-            seed=seed,
-        )  # fmt: skip
+            design, network, rows=rows[few], moments=moments, source=source.facts(), space=space, seed=seed
+        )
         model.learned = ("network",)
-        rows, held_out = rows_of(sets, model.standardised)
         problem = VectorProblem(
             model.denoiser, rows, held_out, grid=equal_noise(model.process, _CELLS), batch=config.batch, seed=seed,
             repeats=REPEATS, objective=design.objective, at_once=AT_ONCE,
@@ -76,3 +83,16 @@ def train_field(
             )  # fmt: skip
         finish(model, folder, result, command="train", training=asdict(config), seed=seed)
     return result
+
+
+def _states(
+    sets: ImageSets, space: LatentSpace | None
+) -> tuple[tuple[int, int, int], tuple[float, float], Tensor, Tensor]:
+    """Shape and moments of images or of their latents, and those of either set at mean 0 and variance 1 as rows."""
+    if space is None:
+        mean, variance = sets.train.moments()
+        return sets.train.shape, (mean, variance), *rows_of(sets, lambda x: (x.flatten(1) - mean) / variance**0.5)
+    test = sets.test.select(np.arange(min(HELD_OUT, len(sets.test))))
+    rows, held_out = (encoded(space, images).flatten(1) for images in (sets.train, test))
+    mean, variance = float(rows.mean()), float(rows.var())
+    return space.latent_shape, (mean, variance), *((z - mean) / variance**0.5 for z in (rows, held_out))

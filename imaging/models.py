@@ -84,9 +84,13 @@ class ImageModel(ABC):
         """Writes the weights into ``folder``."""
         from safetensors.torch import save_file
 
-        tensors = {name: t.detach().cpu().contiguous() for name, t in self.denoiser.state_dict().items()}
+        # Cloned, since a process may be held twice and a file holds no reference.
+        tensors = {name: t.detach().cpu().contiguous().clone() for name, t in self.denoiser.state_dict().items()}
         save_file(tensors, folder / _WEIGHTS)
         (folder / _WEIGHTS).chmod((folder / _WEIGHTS).stat().st_mode | 0o044)
+
+    def read_beside(self, folder: Path) -> None:  # noqa: B027 - most kinds keep nothing else
+        """Reads what this kind of model keeps in its folder beside facts and weights."""
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -103,7 +107,9 @@ class ImageModel(ABC):
                 raise ImagingError(f"{folder} holds no {name}: give a model folder from train or learn-schedule")
         try:
             facts = json.loads((folder / MARK).read_text(encoding="utf-8"))["model"]
-            return cls._made(facts, load_file(folder / _WEIGHTS))
+            model = cls._made(facts, load_file(folder / _WEIGHTS))
+            model.read_beside(folder)
+            return model
         except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
             what = str(error).splitlines()[0]
             raise ImagingError(f"{folder} holds no readable model ({what}): train it again") from error
@@ -132,9 +138,10 @@ class ImageModel(ABC):
         """
         from safetensors.torch import save_file
 
-        halved = {f"network.{name}" for name, _ in cast(nn.Module, self.denoiser.network).named_parameters()}
+        own = set(map(id, cast(nn.Module, self.denoiser.network).parameters()))
+        halved = {name for name, p in self.denoiser.named_parameters() if id(p) in own}
         tensors = {
-            name: (t.half() if name in halved else t).detach().cpu().contiguous()
+            name: (t.half() if name in halved else t).detach().cpu().contiguous().clone()
             for name, t in self.denoiser.state_dict().items()
         }
         with writing(path, force=True) as temporary:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -24,6 +25,7 @@ from genodiff.core.processes import Diffusion
 from genodiff.core.reversal import FieldDenoiser, PluginBridge, TabulatedModes, tabulate_modes
 from genodiff.core.samplers import Ancestral, HeunODE, Sampler
 from genodiff.core.straight import StraightPath, VelocityDenoiser, velocity_matching
+from imaging.autoencoder import LatentSpace, keep_autoencoder, load_autoencoder
 from imaging.models import ImageModel, seeded_unet, tuples
 from imaging.networks import UNet, UNetConfig
 
@@ -35,6 +37,9 @@ PROCESSES: tuple[Process, ...] = (
 )  # fmt: skip
 
 SamplerName = Literal["bridge", "flow"]
+
+_SPACE = "autoencoder"
+"""File or folder of the autoencoder within that of a model of latents."""
 
 _LEVELS = 24
 _LEAST = 1e-3
@@ -53,6 +58,7 @@ class Field:
         smoothing: ν, pixels² per unit of u; see :class:`genodiff.core.fields.FieldConfig`.
         edge: κ at u = 0, in units of the root mean square gradient; it grows tenfold.
         length: pixels over which the noise is alike.
+        latent: whether the images are latents of an autoencoder.
     """
 
     shape: tuple[int, int, int]
@@ -60,6 +66,7 @@ class Field:
     smoothing: float = 0.5
     edge: float = 0.5
     length: float = 0.0
+    latent: bool = False
 
     @property
     def config(self) -> FieldConfig:
@@ -157,7 +164,8 @@ class FieldModel(ImageModel):
 
     Attributes:
         design: the process.
-        moments: mean and variance of the values of all pixels, by which images are brought to mean 0 and variance 1.
+        moments: mean and variance of all values, by which they are brought to mean 0 and variance 1.
+        space: the autoencoder of latents; ``None`` for pixels.
         sampler: ``bridge``, which adds noise, or ``flow``, which does not.
     """
 
@@ -165,6 +173,7 @@ class FieldModel(ImageModel):
     samplers: ClassVar[tuple[str, ...]] = ("bridge", "flow")
     design: Field = field(kw_only=True)
     moments: tuple[float, float] = field(kw_only=True)
+    space: LatentSpace | None = field(default=None, kw_only=True)
     sampler: SamplerName = field(default="bridge", kw_only=True)
 
     @classmethod
@@ -173,9 +182,10 @@ class FieldModel(ImageModel):
         design: Field,
         network: UNetConfig,
         *,
-        values: Tensor,
+        rows: Tensor,
         moments: tuple[float, float],
         source: dict[str, Any],
+        space: LatentSpace | None = None,
         seed: int,
     ) -> FieldModel:
         """An untrained model.
@@ -183,15 +193,14 @@ class FieldModel(ImageModel):
         Args:
             design: the process.
             network: size of the U-Net.
-            values: images (n, C, H, W) by which the network is scaled where the process has edges.
-            moments: mean and variance of the values of all pixels.
+            rows: states (n, d) of mean 0 and variance 1 by which the network is scaled where the process has edges.
+            moments: mean and variance of all values.
             source: name and size of the data set.
+            space: the autoencoder of latents.
             seed: of the first weights.
         """
-        mean, variance = moments
-        rows = (values.flatten(1) - mean) / variance**0.5
         denoiser = design.denoiser(seeded_unet(design.shape, network, seed=seed), rows=rows, seed=seed)
-        return cls(network, denoiser, source, design=design, moments=moments, sampler=_usual(design))
+        return cls(network, denoiser, source, design=design, moments=moments, space=space, sampler=_usual(design))
 
     @property
     def process(self) -> Diffusion:
@@ -199,14 +208,21 @@ class FieldModel(ImageModel):
         return self.denoiser.process
 
     def standardised(self, values: Tensor) -> Tensor:
-        """Values of pixels (B, …) as the process takes them, (B, d)."""
+        """Values of pixels (B, C, H, W) as the process takes them, (B, d)."""
         mean, variance = self.moments
-        return (values.flatten(1) - mean) / variance**0.5
+        held = values if self.space is None else self.space.encode(values)
+        return (held.flatten(1) - mean) / variance**0.5
 
     def restored(self, x: Tensor) -> Tensor:
         """Images (B, C, H, W) from states (B, d)."""
         mean, variance = self.moments
-        return (x * variance**0.5 + mean).unflatten(1, self.design.shape)
+        held = (x * variance**0.5 + mean).unflatten(1, self.design.shape)
+        return held if self.space is None else self.space.decode(held)
+
+    @property
+    def calls_a_step(self) -> int:
+        """Calls of the network in a step of the sampler."""
+        return 2 if self.sampler == "flow" and not isinstance(self.denoiser, FieldDenoiser) else 1
 
     def rule(self) -> Sampler:
         """The sampler: one call of the network a step, but two of a flow that has a closed form."""
@@ -241,6 +257,17 @@ class FieldModel(ImageModel):
         times = self.times(steps, first=level / (1 + level))
         x = self.process.noised(self.standardised(values), times[0].to(values), generator=generator)
         return self.restored(self.rule().sample(x, times, generator=generator))
+
+    def save_weights(self, folder: Path) -> None:
+        """Writes the weights into ``folder``, and the autoencoder of latents."""
+        super().save_weights(folder)
+        if self.space is not None:
+            keep_autoencoder(self.space, folder / _SPACE)
+
+    def read_beside(self, folder: Path) -> None:
+        """Reads the autoencoder of a model of latents."""
+        if self.design.latent:
+            self.space = load_autoencoder(folder / _SPACE)
 
     def facts(self) -> dict[str, Any]:
         return {"field": asdict(self.design), "moments": self.moments, **self.common_facts()}
