@@ -1,11 +1,11 @@
-"""Latent spaces: an autoencoder that all models of latents share, or a user's ``AutoencoderKL``.
+"""Latent spaces, and a small autoencoder that all models of latents share.
 
-The autoencoder is small and smooth. In training, latents are brought to mean 0 and variance 1 over the batch, channel by
-channel, and noise of a fixed deviation is added before they are decoded. That does what the divergence from N(0, I) and
-the learned variance of a variational autoencoder are there for: what a latent can carry is bounded, ½ log(1 + 1/noise²)
-nats, and neighbouring latents decode alike. It needs no second head and no weight to tune, and the noise that the
-decoder withstands is known in the units in which a diffusion of the latents leaves its errors. The encoder is
-deterministic; once training is done, mean and variance over the training set take the place of those of the batch.
+In training, latents are brought to mean 0 and variance 1 over the batch, channel by channel, and noise of a fixed
+deviation is added before they are decoded. That does what the divergence from N(0, I) and the learned variance of a
+variational autoencoder are there for: what a latent can carry is bounded, ½ log(1 + 1/noise²) nats for Gaussian ones,
+and neighbouring latents decode alike. It needs no second head and no weight to tune, and the noise that the decoder
+withstands is known in the units in which a diffusion of the latents leaves its errors. The encoder is deterministic;
+once training is done, mean and variance over the training set take the place of those of the batch.
 
 How well a model of latents can do is bounded by its autoencoder: judge :func:`reconstructed` test images beside it.
 """
@@ -38,10 +38,10 @@ __all__ = [
     "Autoencoder",
     "AutoencoderConfig",
     "LatentSpace",
+    "digest_of",
     "encoded",
     "keep_autoencoder",
     "load_autoencoder",
-    "load_autoencoder_kl",
     "reconstructed",
     "train_autoencoder",
 ]
@@ -51,8 +51,6 @@ _ABSOLUTE = 0.1
 
 _AT_ONCE = 256
 """Most images in one pass outside of training."""
-
-_KL_FILES = ("config.json", "diffusion_pytorch_model.safetensors")
 
 TRAINING = TrainingConfig(
     steps=4000, batch=64, learning_rate=2e-3, warmup=100, weight_decay=0.0, ema=0.998, validate_every=250, patience=16
@@ -93,14 +91,14 @@ class LatentSpace(nn.Module):
         name: of the set it was trained on, or of its folder.
         digest: first 12 hexadecimal digits of the SHA-256 of the file of weights; latents compare under equal digests
             only.
-        path: the file or folder that it was read from.
+        files: that it was read from, its weights last: one, or those of a folder.
     """
 
     shape: tuple[int, int, int]
     latent_shape: tuple[int, int, int]
     name: str = ""
     digest: str = ""
-    path: Path | None = None
+    files: tuple[Path, ...] = ()
 
     def encode(self, values: Tensor) -> Tensor:
         """Images (B, C, H, W) in [−1, 1] to latents (B, c, h, w)."""
@@ -298,7 +296,8 @@ def _save(model: Autoencoder, path: Path, *, force: bool, **said: Any) -> None:
         save_file(tensors, temporary, metadata={"autoencoder": json.dumps(known)})
 
 
-def _digest(path: Path) -> str:
+def digest_of(path: Path) -> str:
+    """First 12 hexadecimal digits of the SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
@@ -312,10 +311,30 @@ def _load(path: Path) -> Autoencoder:
         channels, height, width = facts["shape"]
         model = Autoencoder((channels, height, width), AutoencoderConfig(**tuples(facts["config"])))
         model.load_state_dict(tensors)
-        model.name, model.error, model.digest = facts["name"], float(facts["error"]), _digest(path)
+        model.name, model.error, model.digest = facts["name"], float(facts["error"]), digest_of(path)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ImagingError(f"{path} holds no autoencoder: give a file that train-autoencoder wrote") from error
+    model.files = (path,)
     return model.eval().requires_grad_(False)
+
+
+def keep_autoencoder(space: LatentSpace, path: Path) -> None:
+    """Copies what an autoencoder was read from to ``path``, from where :func:`load_autoencoder` reads the same.
+
+    Raises:
+        ImagingError: it is there no more, or another lies in its place.
+    """
+    try:
+        if digest_of(space.files[-1]) != space.digest:
+            raise ImagingError(f"{space.files[-1]} has changed since it was read: give the same command again")
+        if len(space.files) == 1:
+            shutil.copyfile(space.files[0], path)
+        else:
+            path.mkdir()
+            for file in space.files:
+                shutil.copyfile(file, path / file.name)
+    except FileNotFoundError as error:
+        raise ImagingError(f"{error.filename} is there no more: put the autoencoder back") from error
 
 
 def load_autoencoder(path: Path, *, shape: tuple[int, int, int] | None = None) -> LatentSpace:
@@ -329,9 +348,9 @@ def load_autoencoder(path: Path, *, shape: tuple[int, int, int] | None = None) -
         ImagingError: there is none at ``path``, or it is for other images.
     """
     if path.is_dir():
-        space = load_autoencoder_kl(path, shape=shape)
-        space.path = path
-        return space
+        from imaging.kl import load_autoencoder_kl
+
+        return load_autoencoder_kl(path, shape=shape)
     if not path.exists():
         raise ImagingError(f"{path} is not there: give a file from train-autoencoder or the folder of an AutoencoderKL")
     model = _load(path)
@@ -339,92 +358,4 @@ def load_autoencoder(path: Path, *, shape: tuple[int, int, int] | None = None) -
         raise ImagingError(
             f"{path} is for images of shape {model.shape}, not {shape}: train one with train-autoencoder"
         )
-    model.path = path
     return model
-
-
-def keep_autoencoder(space: LatentSpace, path: Path) -> None:
-    """Copies the file, or the two files of the folder, that an autoencoder was read from.
-
-    Raises:
-        ImagingError: it is there no more, or another lies in its place.
-    """
-    held = space.path
-    if held is None or _digest(held / _KL_FILES[1] if held.is_dir() else held) != space.digest:
-        raise ImagingError(f"{held} is not the autoencoder that was read: train it again")
-    if held.is_dir():
-        path.mkdir()
-        for name in _KL_FILES:
-            shutil.copyfile(held / name, path / name)
-    else:
-        shutil.copyfile(held, path)
-
-
-class _KL(LatentSpace):
-    """An ``AutoencoderKL`` of diffusers; latents are the means of its posterior, scaled as its folder says."""
-
-    def __init__(self, model: Any, *, shape: tuple[int, int, int]) -> None:
-        super().__init__()
-        self.model, self.shape = model, shape
-        held = model.config
-        self.inputs = int(held.in_channels)
-        by_channel = held.latents_mean is not None and held.latents_std is not None
-        shift = held.latents_mean if by_channel else held.shift_factor or 0.0
-        scale = torch.tensor(held.latents_std if by_channel else 1.0) / held.scaling_factor
-        self.register_buffer("shift", torch.tensor(shift).view(-1, 1, 1))
-        self.register_buffer("scale", scale.view(-1, 1, 1))
-        step = 2 ** (len(held.block_out_channels) - 1)
-        if shape[1] % step or shape[2] % step:
-            raise ValueError(f"height {shape[1]} and width {shape[2]} must be multiples of {step}")
-        self.latent_shape = (int(held.latent_channels), shape[1] // step, shape[2] // step)
-
-    def encode(self, values: Tensor) -> Tensor:
-        """(mean of the posterior − shift) / scale; a grey image goes in as a coloured one."""
-        mean = self.model.encode(values.expand(-1, self.inputs, -1, -1)).latent_dist.mean
-        return (mean - self.get_buffer("shift")) / self.get_buffer("scale")
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """Of grey images the mean of the colours that come out."""
-        values = self.model.decode(latents * self.get_buffer("scale") + self.get_buffer("shift")).sample
-        return values.mean(1, keepdim=True) if self.shape[0] < self.inputs else values
-
-
-def load_autoencoder_kl(folder: Path, *, shape: tuple[int, int, int] | None = None) -> LatentSpace:
-    """An ``AutoencoderKL`` as diffusers saves it: ``config.json`` and ``diffusion_pytorch_model.safetensors``.
-
-    Its latents are (z − shift_factor) · scaling_factor, or (z − latents_mean) / latents_std · scaling_factor by channel,
-    z the mean of the posterior.
-
-    Args:
-        folder: with both files.
-        shape: of the images, grey ones too; the ``sample_size`` of its configuration if not given.
-
-    Raises:
-        ImagingError: the folder holds none, it cannot read images of that shape, or diffusers is not installed.
-    """
-    absent = [name for name in _KL_FILES if not (folder / name).is_file()]
-    if absent:
-        raise ImagingError(f"{folder} holds no {absent[0]}: give the folder of an AutoencoderKL, as diffusers saves it")
-    try:
-        from diffusers import AutoencoderKL
-    except ImportError as error:
-        raise ImagingError(f"{folder} is read by the package diffusers: pip install diffusers") from error
-    try:
-        held = json.loads((folder / _KL_FILES[0]).read_text(encoding="utf-8"))
-        if held["_class_name"] != "AutoencoderKL":
-            raise ValueError(f"of class {held['_class_name']}")
-        model = AutoencoderKL.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, torch_dtype=torch.float32, low_cpu_mem_usage=False
-        )
-        side = held["sample_size"]
-        channels, height, width = shape or (held["in_channels"], side, side)
-        if channels not in (1, held["in_channels"]):
-            raise ValueError(f"for images of {held['in_channels']} channels, not {channels}")
-        space = _KL(model, shape=(channels, height, width))
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        what = " ".join(str(error).split())[:200]
-        raise ImagingError(
-            f"{folder} holds no readable AutoencoderKL ({what}): save it with diffusers again"
-        ) from error
-    space.name, space.digest = folder.absolute().name, _digest(folder / _KL_FILES[1])
-    return space.eval().requires_grad_(False)

@@ -316,6 +316,100 @@ def sample(model: Path, output: Path, n: int, steps: int, sampler: str | None, *
     click.echo(f"{n:,} images, the network called {nfe} times for each: {output}")
 
 
+@main.command("stroke-to-image")
+@click.argument("model", type=PATH)
+@click.argument("pictures", type=PATH, required=False)
+@click.option("-o", "--output", type=PATH, required=True, help="File to write images and strokes to (.npz).")
+@click.option(
+    "--level",
+    type=click.FloatRange(min=0, min_open=True),
+    default=2.0,
+    show_default=True,
+    help="Noise to go forward to, in deviations of the data: more is more real, less is closer to the strokes.",
+)
+@click.option(
+    "--steps", type=click.IntRange(min=2), default=18, show_default=True, help="Steps of the sampler on the way back."
+)
+@click.option(
+    "--simulate",
+    type=click.IntRange(min=1),
+    help="Without PICTURES: how many test images of the model's data to simulate strokes from; else 16.",
+)
+@click.option(
+    "--colours", type=click.IntRange(1, 256), default=6, show_default=True, help="Colours of a simulated drawing."
+)
+@click.option(
+    "--width", type=click.IntRange(min=1), default=5, show_default=True, help="Width of its strokes in pixels."
+)
+@model_path_option
+@seed_option
+@threads_option
+@output_options
+def stroke_to_image(model: Path, pictures: Path | None, output: Path, simulate: int | None, **o: Any) -> None:
+    """Make images of PICTURES that are drawn in coarse strokes, a file, folder or zip: noise on top, and taken back.
+
+    Writes an .npz of bytes with images and strokes, and a PNG with rows of strokes, each above what became of it.
+    Faithfulness is the root mean square distance to the strokes, with values in [−1, 1].
+
+    \b
+    Examples:
+      genodiff imaging stroke-to-image edm/ drawing.png -o image.npz
+      genodiff imaging stroke-to-image edm/ drawings/ --level 4 --steps 40 -o images.npz
+      genodiff imaging stroke-to-image noise/ --simulate 64 -o simulated.npz
+    """
+    if pictures is not None and simulate is not None:
+        raise click.UsageError("--simulate makes strokes where no PICTURES are given")
+    limit_threads(o["threads"])
+    from imaging import strokes
+
+    made = strokes.stroke_to_image(
+        model, output, pictures=pictures, simulate=simulate or 16, colours=o["colours"], width=o["width"],
+        level=o["level"], steps=o["steps"], path=o["data_path"], seed=o["seed"], force=o["force"],
+        progress=show_bars(o["quiet"]),
+    )  # fmt: skip
+    click.echo(
+        f"{len(made.images):,} images at a distance of {made.distance:.3f} from their strokes, "
+        f"the network called {made.nfe} times for each: {output}"
+    )
+
+
+@main.command("train-autoencoder")
+@data_options
+@click.option("-o", "--output", type=PATH, required=True, help="File to write the weights to (.safetensors).")
+@training_options
+@click.option(
+    "--widths",
+    type=Widths(),
+    default="32,64",
+    show_default=True,
+    help="Channels at each resolution, finest first; latents are as fine as the last.",
+)
+@click.option("--channels", type=click.IntRange(min=1), default=4, show_default=True, help="Channels of the latents.")
+@seed_option
+@threads_option
+@output_options
+def train_autoencoder(output: Path, **o: Any) -> None:
+    """Train an autoencoder, in whose latents models may be trained instead of in pixels.
+
+    An interrupted run goes on from its last checkpoint when the same command is given again. Where models of latents
+    are trained, the folder of a diffusers AutoencoderKL may be given instead of such a file.
+
+    \b
+    Examples:
+      genodiff imaging train-autoencoder --data fashion-mnist -o fmnist-latents.safetensors
+      genodiff imaging train-autoencoder --data emoji --widths 32,64,64 --channels 8 -o emoji-latents.safetensors
+    """
+    limit_threads(o["threads"])
+    from imaging import autoencoder
+
+    made = autoencoder.train_autoencoder(
+        source_of(o), output, config=autoencoder.AutoencoderConfig(o["widths"], o["channels"]),
+        training=config_of(autoencoder.TRAINING, o), seed=o["seed"], force=o["force"], progress=show_bars(o["quiet"]),
+    )  # fmt: skip
+    latents = " × ".join(map(str, made.latent_shape))
+    click.echo(f"latents {latents}, test images come back with an error of {made.error:.4f}: {output}")
+
+
 @main.command("train-features")
 @data_options
 @click.option("-o", "--output", type=PATH, required=True, help="File to write the weights to (.safetensors).")
@@ -390,7 +484,7 @@ def evaluate(samples: Path, output: Path, likelihood: bool, n: int | None, **o: 
 
 
 @main.command()
-@click.argument("what", type=click.Choice(["toad", "fp"]))
+@click.argument("what", type=click.Choice(["toad", "fp", "spde"]))
 @click.option("-o", "--output", type=PATH, required=True, help="Folder for the page, its tables, figures and models.")
 @click.option("--quick", "extent", flag_value="quick", help="Minutes: small networks, few images.")
 @click.option("--full", "extent", flag_value="full", help="Hours to days, all seeds.")
@@ -405,7 +499,8 @@ def reproduce(what: str, output: Path, extent: str | None, data: tuple[str, ...]
     """Repeat the tables and figures of a paper in small.
 
     toad: trajectory-optimal anisotropic diffusion, table 1 and figures 1 to 4. fp: flexible forward processes, tables 1
-    and 2 and figures 2, 5 and 7. An interrupted run goes on when the same command is given again: all that is done is
+    and 2 and figures 2, 5 and 7. spde: anisotropic fields beside flow matching and others, in pixels, in latents and from
+    strokes. An interrupted run goes on when the same command is given again: all that is done is
     kept in .stages of the folder.
 
     \b
@@ -420,7 +515,7 @@ def reproduce(what: str, output: Path, extent: str | None, data: tuple[str, ...]
     if o["from_weights"] and what != "toad":
         raise click.UsageError("--from-weights: models are shipped for toad alone")
     limit_threads(o["threads"])
-    from imaging.reproduce import fp, toad
+    from imaging.reproduce import fp, spde, toad
 
     said = {key: o[key] for key in ("samples", "seeds") if o[key] is not None}
     given = [*(("data", name) for name in data), *said.items()]
@@ -435,6 +530,8 @@ def reproduce(what: str, output: Path, extent: str | None, data: tuple[str, ...]
             output, toad.settings_of(extent, data, seed=o["seed"], **said),
             weights=toad.WEIGHTS if o["from_weights"] else None, **common,
         )  # fmt: skip
-    else:
+    elif what == "fp":
         page = fp.reproduce(output, fp.settings_of(extent, data, seed=o["seed"], **said), **common)
+    else:
+        page = spde.reproduce(output, spde.settings_of(extent, data, seed=o["seed"], **said), **common)
     click.echo(f"page: {page}")

@@ -66,7 +66,7 @@ def train_field(
         shape, moments, rows, held_out = _states(sets, space)
         for side in shape[1:]:
             check_size(side, network)
-        design = Field(shape, process, smoothing, edge, length, latent=space is not None)
+        design = Field(shape, process, smoothing, edge, length, images=None if space is None else sets.train.shape)
         few = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:_SCALED_BY]
         model = FieldModel.new(
             design, network, rows=rows[few], moments=moments, source=source.facts(), space=space, seed=seed

@@ -6,7 +6,9 @@ What a kind of model adds to it, its process and its sampler, is in the module o
 from __future__ import annotations
 
 import json
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
@@ -20,7 +22,7 @@ from imaging.errors import ImagingError
 from imaging.files import MARK, writing
 from imaging.networks import UNet, UNetConfig
 
-__all__ = ["ImageModel", "seeded_unet", "tuples"]
+__all__ = ["ImageModel", "seeded_unet", "time_of_level", "tuples"]
 
 _WEIGHTS = "weights.safetensors"
 
@@ -42,6 +44,29 @@ def seeded_unet(shape: tuple[int, int, int], config: UNetConfig, *, seed: int, i
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return UNet(shape, config, inputs=inputs)
+
+
+def time_of_level(level_of: Callable[[float], float], level: float, *, earliest: float, latest: float) -> float:
+    """The time at which noise has come to ``level``.
+
+    Args:
+        level_of: time to level, rising.
+        level: see :meth:`ImageModel.revise`.
+        earliest: first time that a sampler can go back from, exclusive.
+        latest: last time of the process.
+
+    Raises:
+        ImagingError: the process does not reach the level between the two.
+    """
+    from scipy.optimize import brentq
+
+    lowest, highest = level_of(earliest), level_of(latest)
+    if not lowest < level <= highest:
+        raise ImagingError(
+            f"a level of {level:g} is beyond this model, whose noise goes from {lowest:.2g} to {highest:.3g} "
+            "deviations of the data: choose another --level"
+        )
+    return float(brentq(lambda t: math.log(level_of(t) / level), earliest, latest, xtol=1e-12, rtol=1e-9))
 
 
 @dataclass
@@ -75,6 +100,34 @@ class ImageModel(ABC):
     @abstractmethod
     def sample(self, n: int, *, steps: int, generator: torch.Generator) -> Tensor:
         """Images (n, C, H, W) with values about [−1, 1] by ``steps`` steps of the sampler of this kind."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        channels, height, width = cast(UNet, self.denoiser.network).shape
+        return channels, height, width
+
+    def revise(self, values: Tensor, *, level: float, steps: int, generator: torch.Generator) -> Tensor:
+        """Images that resemble given ones: forward until the noise has come to ``level``, and back (SDEdit).
+
+        The level means the same under all processes: with σ the deviation of the noise that a pixel has received, m
+        what it keeps of itself and s the deviation of the data, it is σ/(m s). With modes that are noised unlike each
+        other, σ² and m² are their means over all modes; smoothing, where a process has it, is left out of m. For data
+        of one Gaussian law and deterministic sampling, a pixel keeps 1/√(1 + level²) of its departure from the mean.
+
+        Args:
+            values: (B, C, H, W), about [−1, 1].
+            level: > 0.
+            steps: of the sampler of this kind, from there to the data.
+            generator: source of the noise.
+
+        Returns:
+            (B, C, H, W), values about [−1, 1].
+
+        Raises:
+            ImagingError: the process does not reach the level, or models of this kind cannot revise images.
+        """
+        raise ImagingError(f"a model of kind {self.kind} cannot revise images: train one of another process")
 
     def common_facts(self) -> dict[str, Any]:
         """The facts that every kind has."""

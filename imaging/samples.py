@@ -19,7 +19,7 @@ from imaging.files import Output, writing
 from imaging.models import ImageModel
 from imaging.runs import Source, facts
 
-__all__ = ["Draw", "draw", "evaluate", "read_samples", "sample_model", "write_samples"]
+__all__ = ["Draw", "check_samples", "draw", "evaluate", "read_samples", "sample_model", "write_samples"]
 
 
 @dataclass(frozen=True)
@@ -86,11 +86,13 @@ def check_samples(output: Path, *, force: bool) -> None:
         raise ImagingError(f"{output} exists: choose another -o, or replace it with --force")
 
 
-def write_samples(pixels: NDArray[np.uint8], path: Path, *, said: str, force: bool = False) -> None:
-    """Images (n, C, H, W) uint8 and a JSON line on how they were made, as one .npz."""
+def write_samples(
+    pixels: NDArray[np.uint8], path: Path, *, said: str, force: bool = False, **beside: NDArray[np.uint8]
+) -> None:
+    """Images (n, C, H, W) uint8, a JSON line on how they were made, and other arrays by name, as one .npz."""
     check_samples(path, force=force)
     with writing(path, force=force) as temporary:
-        np.savez_compressed(temporary, images=pixels, facts=np.array(said))
+        np.savez_compressed(temporary, images=pixels, facts=np.array(said), **beside)
 
 
 def read_samples(path: Path, *, size: int) -> Images:

@@ -26,6 +26,7 @@ from genodiff.core.reversal import FieldDenoiser, PluginBridge, TabulatedModes, 
 from genodiff.core.samplers import Ancestral, HeunODE, Sampler
 from genodiff.core.straight import StraightPath, VelocityDenoiser, velocity_matching
 from imaging.autoencoder import LatentSpace, keep_autoencoder, load_autoencoder
+from imaging.errors import ImagingError
 from imaging.models import ImageModel, seeded_unet, tuples
 from imaging.networks import UNet, UNetConfig
 
@@ -58,7 +59,7 @@ class Field:
         smoothing: ν, pixels² per unit of u; see :class:`genodiff.core.fields.FieldConfig`.
         edge: κ at u = 0, in units of the root mean square gradient; it grows tenfold.
         length: pixels over which the noise is alike.
-        latent: whether the images are latents of an autoencoder.
+        images: shape of the images of whose latents ``shape`` is that; ``None`` for pixels.
     """
 
     shape: tuple[int, int, int]
@@ -66,7 +67,7 @@ class Field:
     smoothing: float = 0.5
     edge: float = 0.5
     length: float = 0.0
-    latent: bool = False
+    images: tuple[int, int, int] | None = None
 
     @property
     def config(self) -> FieldConfig:
@@ -220,6 +221,11 @@ class FieldModel(ImageModel):
         return held if self.space is None else self.space.decode(held)
 
     @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        return self.design.images or self.design.shape
+
+    @property
     def calls_a_step(self) -> int:
         """Calls of the network in a step of the sampler."""
         return 2 if self.sampler == "flow" and not isinstance(self.denoiser, FieldDenoiser) else 1
@@ -243,18 +249,13 @@ class FieldModel(ImageModel):
         return self.restored(self.rule().sample(start, self.times(steps), generator=generator))
 
     def revise(self, values: Tensor, *, level: float, steps: int, generator: torch.Generator) -> Tensor:
-        """Forward to a noise-to-signal ratio of ``level`` for what is not smoothed, and back by the sampler.
-
-        Args:
-            values: images (B, C, H, W) in [−1, 1].
-            level: σ > 0, in standard deviations of the data.
-            steps: of the sampler.
-            generator: of the noise.
-
-        Raises:
-            ValueError: a level that the process does not reach.
-        """
-        times = self.times(steps, first=level / (1 + level))
+        """Forward to the time at which noise has come to ``level`` beside what is not smoothed, and back."""
+        try:
+            times = self.times(steps, first=level / (1 + level))
+        except ValueError as error:
+            raise ImagingError(
+                f"a level of {level:g} is beyond this model ({error}): choose another --level"
+            ) from error
         x = self.process.noised(self.standardised(values), times[0].to(values), generator=generator)
         return self.restored(self.rule().sample(x, times, generator=generator))
 
@@ -266,8 +267,8 @@ class FieldModel(ImageModel):
 
     def read_beside(self, folder: Path) -> None:
         """Reads the autoencoder of a model of latents."""
-        if self.design.latent:
-            self.space = load_autoencoder(folder / _SPACE)
+        if self.design.images is not None:
+            self.space = load_autoencoder(folder / _SPACE, shape=self.design.images)
 
     def facts(self) -> dict[str, Any]:
         return {"field": asdict(self.design), "moments": self.moments, **self.common_facts()}

@@ -20,7 +20,7 @@ import torch
 from genodiff.core.training import TrainingConfig
 from imaging import autoencoder, denoising, runs
 from imaging.autoencoder import load_autoencoder, reconstructed, train_autoencoder
-from imaging.datasets import Images, from_unit
+from imaging.datasets import Images
 from imaging.errors import ImagingError
 from imaging.files import writing
 from imaging.models import ImageModel
@@ -30,7 +30,7 @@ from imaging.reproduce.judge import Judge
 from imaging.reproduce.stages import Stages
 from imaging.runs import Source
 from imaging.spde import FieldModel, Process, SamplerName
-from imaging.strokes import strokes
+from imaging.strokes import faithfulness, revise, strokes
 
 __all__ = ["FULL", "QUICK", "ROWS", "Settings", "Task", "reproduce", "settings_of"]
 
@@ -102,7 +102,9 @@ class Settings:
     features: str | None = None
 
 
-def _tasks(steps: int, samples: int, widths: tuple[int, ...], encoding: TrainingConfig, **short: Any) -> tuple[Task, ...]:
+def _tasks(
+    steps: int, samples: int, widths: tuple[int, ...], encoding: TrainingConfig, **short: Any
+) -> tuple[Task, ...]:
     pixels = UNetConfig(widths=widths, blocks=1)
     latents = UNetConfig(widths=widths[:2] if len(widths) > 2 else widths, blocks=1, patch=1)
     training = replace(denoising.DENOISING, steps=steps, **short)
@@ -166,7 +168,7 @@ def _judged(model: ImageModel, judge: Judge, task: Task, *, calls: int, seed: in
         model.sampler = sampler
         drawn = judge.cell(model, task.samples, steps=calls // model.calls_a_step, seed=seed)
         found += [{"sampler": sampler, **one} for one in drawn]
-    return found + [{"sampler": "", "metric": "noise beside network", "value": _cost(model), "floor": None}]
+    return [*found, {"sampler": "", "metric": "noise beside network", "value": _cost(model), "floor": None}]
 
 
 def _cost(model: FieldModel, *, batch: int = 64, repeats: int = 5) -> float:
@@ -183,19 +185,15 @@ def _cost(model: FieldModel, *, batch: int = 64, repeats: int = 5) -> float:
     return spent[0] / spent[1]
 
 
-def _stroked(model: FieldModel, judge: Judge, task: Task, *, level: float, calls: int, seed: int) -> list[dict[str, Any]]:
+def _stroked(
+    model: FieldModel, judge: Judge, task: Task, *, level: float, calls: int, seed: int
+) -> list[dict[str, Any]]:
     """Realism and faithfulness of images made from strokes of test images."""
-    few = judge.sets.test.pixels[: task.samples]
-    given = strokes(Images(judge.source.name, few)).values()
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        made = torch.cat([
-            model.revise(part, level=level, steps=calls // model.calls_a_step, generator=generator)
-            for part in given.split(256)
-        ])  # fmt: skip
-    distance = float((made - given).square().mean().sqrt())
-    rows = judge.measures(Images("made", from_unit(made)))
-    return [*rows, {"metric": "distance to the strokes", "value": distance, "floor": None}]
+    test = judge.sets.test
+    given = strokes(replace(test, pixels=test.pixels[: task.samples], labels=None))
+    made = Images("made", revise(model, given, level=level, steps=calls // model.calls_a_step, seed=seed).pixels)
+    distance = {"metric": "distance to the strokes", "value": faithfulness(made, given), "floor": None}
+    return [*judge.measures(made), distance]
 
 
 def reproduce(output: Path, settings: Settings, *, command: str, progress: bool = False) -> Path:
@@ -280,8 +278,12 @@ def _encoder(
     encoding = task.encoding
 
     def make(folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        train_autoencoder(task.source, folder / "autoencoder", training=encoding, seed=seed, progress=progress)
+        begun = folder.with_name(f".{folder.name}")
+        begun.mkdir(parents=True, exist_ok=True)
+        train_autoencoder(
+            task.source, begun / "autoencoder", training=encoding, seed=seed, force=True, progress=progress
+        )
+        begun.rename(folder)
 
     path, _ = stages.folder_of(
         f"{task.source.name}-autoencoder", make, data=judge.data, config=asdict(encoding), seed=seed,
