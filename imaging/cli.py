@@ -37,6 +37,16 @@ __all__ = ["main"]
 
 _LIKELY = ("vp", "fp-noise", "fp-drift", "fp", "cld")
 _FIELDS = ("vp-sde", "flow", "blurring", "edge-noise", "spde-isotropic", "spde-drift", "spde-noise", "spde")
+_LEARNED = ("fp-noise", "fp-drift", "fp")
+_MEANT: dict[str, tuple[str, ...]] = {
+    "jointly": _LEARNED,
+    "rank": _LEARNED,
+    "autoencoder": _FIELDS,
+    "smoothing": ("spde-isotropic", "spde-drift", "spde-noise", "spde"),
+    "edge": ("edge-noise", "spde-drift", "spde-noise", "spde"),
+    "length": ("vp-sde", "edge-noise", "spde-isotropic", "spde-drift", "spde-noise", "spde"),
+}
+"""The processes that an option of ``train`` is for."""
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -127,7 +137,8 @@ def main() -> None:
 @seed_option
 @threads_option
 @output_options
-def train(output: Path, process: str, **o: Any) -> None:
+@click.pass_context
+def train(context: click.Context, output: Path, process: str, **o: Any) -> None:
     """Train a model from noise to images on one forward process.
 
     edm is the baseline of learned schedules (Karras et al. 2022): isotropic noise on a fixed schedule. The others leave
@@ -149,6 +160,10 @@ def train(output: Path, process: str, **o: Any) -> None:
       genodiff imaging train --data emoji --process spde --smoothing 0.3 -o spde/
       genodiff imaging train --data cifar10 --data-path cifar-10-batches-bin --widths 128,256,256 -o edm-cifar/
     """
+    for name, processes in _MEANT.items():
+        said = context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
+        if said and process not in processes:
+            raise click.UsageError(f"--{name} is for {', '.join(processes)}, not for --process {process}")
     limit_threads(o["threads"])
     from imaging import denoising, joint, runs
     from imaging.networks import UNetConfig
@@ -499,9 +514,9 @@ def reproduce(what: str, output: Path, extent: str | None, data: tuple[str, ...]
     """Repeat the tables and figures of a paper in small.
 
     toad: trajectory-optimal anisotropic diffusion, table 1 and figures 1 to 4. fp: flexible forward processes, tables 1
-    and 2 and figures 2, 5 and 7. spde: anisotropic fields beside flow matching and others, in pixels, in latents and from
-    strokes. An interrupted run goes on when the same command is given again: all that is done is
-    kept in .stages of the folder.
+    and 2 and figures 2, 5 and 7. spde: anisotropic fields beside flow matching and others, in pixels, in latents and
+    from strokes. An interrupted run goes on when the same command is given again: all that is done is kept in .stages
+    of the folder.
 
     \b
     Examples:
@@ -509,6 +524,7 @@ def reproduce(what: str, output: Path, extent: str | None, data: tuple[str, ...]
       genodiff imaging reproduce toad --full -o toad/
       genodiff imaging reproduce toad --full --from-weights -n 1000 --seeds 1 -o toad/
       genodiff imaging reproduce fp --quick -o fp/
+      genodiff imaging reproduce spde --full --data emoji -o spde/
     """
     if extent is None:
         raise click.UsageError("give --quick or --full")
