@@ -118,8 +118,9 @@ def verdicts(frame: pd.DataFrame, geometry: Mapping[str, Survival]) -> list[Verd
         values = best(part[part["training_seconds"].notna()], metric)
         for other in ("VP", "flow matching", "isotropic SPDE"):
             found += _compared(f"{name}: {metric}, better sampler", values, "SPDE", other)
-        if (part["sampler"] == "strokes").any():
-            for other in ("VP", "flow matching"):
+        stroked = set(part[part["sampler"] == "strokes"]["row"])
+        for other in ("VP", "flow matching"):
+            if {"SPDE", other} <= stroked:
                 gap = _at_equal_distance(part, "SPDE", other)
                 what = f"{name}, strokes: log FD at equal distance to them, SPDE less {other}"
                 said = f"{what} ({deviation(float(gap.std()))})".removesuffix(" ()")
