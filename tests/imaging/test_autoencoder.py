@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from genodiff.core.training import TrainingConfig, _State
 from imaging import autoencoder
@@ -31,10 +31,7 @@ from tests.imaging.test_cli import refused, run, succeed
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 SMALL = AutoencoderConfig(widths=(8, 16), channels=3)
-SHORT = TrainingConfig(
-    steps=60, batch=16, learning_rate=5e-3, warmup=5, weight_decay=0.0, ema=0.9, validate_every=20,
-    checkpoint_seconds=0.0,
-)  # fmt: skip
+SHORT = TrainingConfig(steps=100, batch=16, learning_rate=5e-3, warmup=5, weight_decay=0.0, ema=0.9, validate_every=25)
 KL = ("config.json", "diffusion_pytorch_model.safetensors")
 
 
@@ -55,7 +52,7 @@ def test_an_autoencoder_learns_to_give_images_back(disc_source: Source, trained:
     assert back.pixels.shape == test.pixels.shape
     error = (back.values() - test.values()).square().mean().sqrt()
     assert float(error) == pytest.approx(model.error, rel=1e-6)
-    assert model.error < 0.3 * test.moments()[1] ** 0.5
+    assert model.error < 0.35 * test.moments()[1] ** 0.5
     nearby = model.decode(encoded(model, test) + SMALL.noise * torch.randn(24, 3, 8, 8))
     assert float((nearby - test.values()).square().mean().sqrt()) < 1.5 * model.error
 
@@ -71,13 +68,13 @@ def test_latents_have_mean_0_and_variance_1(disc_source: Source, trained: tuple[
 
 
 def test_encoding_and_decoding_are_smooth() -> None:
-    """Gradients exist to second order, as the models of latents and guidance may ask for."""
-    model = Autoencoder((1, 8, 12), SMALL).double()
+    """Gradients exist to second order, as they do of the networks of the models."""
+    model = Autoencoder((1, 2, 4), AutoencoderConfig(widths=(3, 4), channels=1)).double()
     for p in model.parameters():
         torch.nn.init.normal_(p, std=0.3)
-    values = torch.randn(1, 1, 8, 12, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x: model(x).sum((1, 2, 3)), (values,))
-    assert torch.autograd.gradgradcheck(lambda x: model(x).square().mean(), (values,), gen_non_contig_grad_outputs=True)
+    values = torch.randn(1, 1, 2, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(model, (values,))
+    assert torch.autograd.gradgradcheck(lambda x: model(x).square().sum(), (values,))
 
 
 @pytest.mark.parametrize(
@@ -106,7 +103,7 @@ def test_what_is_kept_is_small_and_is_what_was_trained(trained: tuple[Path, Auto
     assert not any(p.requires_grad for p in loaded.parameters())
     with safe_open(path, framework="pt") as handle:
         facts = json.loads(handle.metadata()["autoencoder"])
-    assert facts["training"]["steps"] == 60
+    assert facts["training"]["steps"] == 100
     assert facts["config"] == {"widths": [8, 16], "channels": 3, "noise": 0.05}
     assert sorted(p.name for p in path.parent.iterdir()) == [path.name]
     # The default size, in half precision.
@@ -114,28 +111,31 @@ def test_what_is_kept_is_small_and_is_what_was_trained(trained: tuple[Path, Auto
 
 
 def test_an_interrupted_run_goes_on_to_equal_bits(
-    disc_source: Source, trained: tuple[Path, Autoencoder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    disc_source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, saved, saves = tmp_path / "again.safetensors", _State.save, 0
+    training, saved, saves = replace(SHORT, steps=12, validate_every=4, checkpoint_seconds=0.0), _State.save, 0
+
+    def train(name: str) -> Path:
+        path = tmp_path / name / "l.safetensors"
+        train_autoencoder(disc_source, path, config=SMALL, training=training, seed=3)
+        return path
 
     def interrupt(self: _State, path: Path, *, fingerprint: str) -> None:
         nonlocal saves
         saved(self, path, fingerprint=fingerprint)
         saves += 1
-        if saves == 33:
+        if saves == 7:
             raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(_State, "save", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            train_autoencoder(disc_source, out, config=SMALL, training=SHORT, seed=3)
-        assert not out.exists()
-        assert (tmp_path / ".again.safetensors.checkpoint.safetensors").is_file()
-        train_autoencoder(disc_source, out, config=SMALL, training=SHORT, seed=3)
-    assert saves == SHORT.steps + 1  # the end of training saves once more
-    first, second = (load_file(path) for path in (trained[0], out))
-    assert all(torch.equal(first[name], second[name]) for name in first)
-    assert [p.name for p in tmp_path.iterdir()] == ["again.safetensors"]
+    whole = train("whole")
+    monkeypatch.setattr(_State, "save", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train("cut")
+    assert [p.name for p in (tmp_path / "cut").iterdir()] == [".l.safetensors.checkpoint.safetensors"]
+    cut = train("cut")
+    assert saves == 12 + 1  # of every step, seven before the interruption, and once at the end
+    assert cut.read_bytes() == whole.read_bytes()
+    assert [p.name for p in cut.parent.iterdir()] == [cut.name]
 
 
 def test_seeds_decide_what_is_learned(disc_source: Source, trained: tuple[Path, Autoencoder], tmp_path: Path) -> None:
