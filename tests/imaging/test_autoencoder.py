@@ -175,6 +175,7 @@ def test_the_command_trains(disc_source: Source, tmp_path: Path, monkeypatch: py
     refused("train-autoencoder", *data, *tiny, "-o", out, words="exists: choose another -o, or replace it with --force")
     refused("train-autoencoder", *data, "--widths", "4,4,4,4,4,4", "-o", tmp_path / "x", words="no multiple of 32")
     refused("train-autoencoder", "--data", "folder", "-o", tmp_path / "x", words="--data-path")
+    refused("train-autoencoder", *data, "--force", "-o", tmp_path, words="is a folder: choose another -o")
 
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

@@ -115,6 +115,20 @@ def test_no_noise_gives_the_input_back_and_much_noise_forgets_it(name: str) -> N
     assert not torch.equal(far, other)
 
 
+def test_samplers_may_start_later() -> None:
+    model, timed = flexible("vp"), parted()
+    for sampler in ("heun", "euler-maruyama"):
+        model.sampler = sampler  # type: ignore[assignment]
+        later, whole = model.times(6, first=0.3), model.times(6)
+        assert (float(later[0]), float(whole[0])) == (pytest.approx(0.3), pytest.approx(1.0))
+        assert float(later[-1]) == pytest.approx(float(whole[-1]))
+        assert torch.allclose(model.times(6, first=1.0), whole, rtol=1e-12)
+    assert timed.times(4, first=60.0).tolist() == [60.0, 45.0, 30.0, 15.0, 0.0]
+    model.sampler = "heun"
+    with pytest.raises(ValueError, match="expected 0 < lowest < highest"):
+        model.process.noise_grid(4, last=0.2, first=0.1)
+
+
 @pytest.mark.parametrize("sampler", ["euler-maruyama", "ancestral"])
 def test_stochastic_samplers_revise_too(sampler: str) -> None:
     model = flexible("vp")
