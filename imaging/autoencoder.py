@@ -53,7 +53,7 @@ _AT_ONCE = 256
 """Most images in one pass outside of training."""
 
 TRAINING = TrainingConfig(
-    steps=4000, batch=64, learning_rate=2e-3, warmup=100, weight_decay=0.0, ema=0.998, validate_every=250, patience=16
+    steps=4000, batch=32, learning_rate=2e-3, warmup=100, weight_decay=0.0, ema=0.998, validate_every=250, patience=16
 )
 
 
@@ -256,6 +256,8 @@ def train_autoencoder(
     Raises:
         ImagingError: the file exists, or the images cannot be halved as often as the size asks.
     """
+    if output.is_dir():
+        raise ImagingError(f"{output} is a folder: choose another -o")
     if output.exists() and not force:
         raise ImagingError(f"{output} exists: choose another -o, or replace it with --force")
     config = AutoencoderConfig() if config is None else config

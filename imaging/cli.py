@@ -411,8 +411,8 @@ def train_autoencoder(output: Path, **o: Any) -> None:
 
     \b
     Examples:
-      genodiff imaging train-autoencoder --data fashion-mnist -o fmnist-latents.safetensors
-      genodiff imaging train-autoencoder --data emoji --widths 32,64,64 --channels 8 -o emoji-latents.safetensors
+      genodiff imaging train-autoencoder --data fashion-mnist -o fmnist.safetensors
+      genodiff imaging train-autoencoder --data emoji --widths 32,64,64 --channels 8 -o emoji.safetensors
     """
     limit_threads(o["threads"])
     from imaging import autoencoder

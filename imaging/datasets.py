@@ -50,6 +50,8 @@ EMOJI_GROUPS = Path("/usr/share/unicode/emoji/emoji-test.txt")
 
 _VARIATION_SELECTOR = 0xFE0F
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+"""Endings of the names of files that are images."""
+
 _GARMENTS = ("top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
 _CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 

@@ -79,10 +79,8 @@ def load_autoencoder_kl(folder: Path, *, shape: tuple[int, int, int] | None = No
             raise ValueError(f"for images of {held['in_channels']} channels, not {channels}")
         space = _KL(model, shape=(channels, height, width))
     except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        what = " ".join(str(error).split())[:200]
-        raise ImagingError(
-            f"{folder} holds no readable AutoencoderKL ({what}): save it with diffusers again"
-        ) from error
+        what = str(error).splitlines()[0]
+        raise ImagingError(f"{folder} holds no AutoencoderKL to read here ({what}): give another") from error
     space.name, space.digest = folder.absolute().name, digest_of(folder / _FILES[1])
     space.files = tuple(folder / name for name in _FILES)
     return space.eval().requires_grad_(False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -92,7 +92,8 @@ def write_samples(
     """Images (n, C, H, W) uint8, a JSON line on how they were made, and other arrays by name, as one .npz."""
     check_samples(path, force=force)
     with writing(path, force=force) as temporary:
-        np.savez_compressed(temporary, images=pixels, facts=np.array(said), **beside)
+        arrays: dict[str, Any] = {"images": pixels, "facts": np.array(said), **beside}
+        np.savez_compressed(temporary, **arrays)
 
 
 def read_samples(path: Path, *, size: int) -> Images:

@@ -27,9 +27,6 @@ from imaging.samples import Draw, check_samples, write_samples
 
 __all__ = ["Revision", "faithfulness", "read_strokes", "revise", "stroke_to_image", "strokes"]
 
-LEVEL_OF_NOISE = 2.0
-"""Where realism and faithfulness are about balanced for images of 32 × 32 pixels."""
-
 _REFINED = 8
 """Rounds of k-means after the median cut: the palette then has the colours that are there, not their bounds' middle."""
 
@@ -155,7 +152,7 @@ def stroke_to_image(
     simulate: int = 16,
     colours: int = 6,
     width: int = 5,
-    level: float = LEVEL_OF_NOISE,
+    level: float = 2.0,
     steps: int = 18,
     path: Path | None = None,
     seed: int = 1,
