@@ -47,8 +47,8 @@ def train_flexible(
         process: see :class:`imaging.fp.Flexible`.
         rank: of a learned rotation of the basis.
         jointly: share of the steps in which the forward process is learned too; it is left as it is in the rest,
-            which start with a new optimiser from the averaged weights. 1 is *joint* training in the paper's words,
-            less is *mix*.
+            which start with a new optimiser from the averaged weights and go on along the same fall of the learning
+            rate. 1 is *joint* training in the paper's words, less is *mix*.
         network: size of the U-Net.
         config: length, rates and batch, of both stages together.
         seed: of weights, batches and noise.
@@ -76,7 +76,8 @@ def train_flexible(
             with nullcontext() if stage else frozen(model.process):
                 done = train(
                     model.denoiser, problem, part, seed=seed + bool(stage), checkpoint=folder.checkpoint_of(stage),
-                    fingerprint=f"flexible {stage} {model.facts()} {config} {jointly} {seed}", progress=progress,
+                    fingerprint=f"flexible {stage} {model.facts()} {config} {jointly} {seed}",
+                    within=(0 if stage else first, config.steps), progress=progress,
                 )  # fmt: skip
             if steps:
                 result = done

@@ -158,9 +158,10 @@ def generator_on(device: torch.device, generator: torch.Generator) -> torch.Gene
     return torch.Generator(device).manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
 
 
-def _learning_rate(config: TrainingConfig, step: int) -> float:
+def _learning_rate(config: TrainingConfig, step: int, within: tuple[int, int] | None = None) -> float:
     warm = min(1.0, (step + 1) / max(1, config.warmup))
-    return config.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / max(1, config.steps)))
+    first, whole = within or (0, config.steps)
+    return config.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * (first + step) / max(1, whole)))
 
 
 class _State:
@@ -256,6 +257,7 @@ def train(
     seed: int,
     checkpoint: Path | None = None,
     fingerprint: str = "",
+    within: tuple[int, int] | None = None,
     workers: Workers | None = None,
     progress: bool = False,
 ) -> TrainingResult:
@@ -268,6 +270,8 @@ def train(
         seed: of the batches and their noise.
         checkpoint: file to write the state to and to resume from; no checkpoints if ``None``.
         fingerprint: names the run; a checkpoint with another fingerprint is not resumed from.
+        within: steps before this training, and steps in all, of a longer one that it is a stage of: its rates fall
+            along one cosine over all stages. A training of its own if ``None``.
         workers: this process among the data-parallel ones.
         progress: show a bar with loss and time left.
 
@@ -298,7 +302,7 @@ def train(
     with bar:
         while result.steps < config.steps and not result.stopped_early:
             step = result.steps
-            optimiser.param_groups[0]["lr"] = _learning_rate(config, step)
+            optimiser.param_groups[0]["lr"] = _learning_rate(config, step, within)
             optimiser.zero_grad(set_to_none=True)
             loss = problem.loss(step_generator(seed, step), workers)
             loss.backward()

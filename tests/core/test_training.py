@@ -249,6 +249,11 @@ def test_no_steps_leave_the_module_as_it_is() -> None:
 def test_learning_rate_warms_up_and_falls_to_zero() -> None:
     from genodiff.core.training import _learning_rate
 
+    stage = TrainingConfig(steps=50, warmup=0, learning_rate=0.1)
+    whole = [_learning_rate(replace(stage, steps=100), k) for k in range(100)]
+    parts = [_learning_rate(stage, k, (first, 100)) for first in (0, 50) for k in range(50)]
+    assert parts == pytest.approx(whole)
+
     config = TrainingConfig(steps=100, warmup=10, learning_rate=1.0)
     rates = [_learning_rate(config, k) for k in range(100)]
     assert rates[0] == pytest.approx(0.1)

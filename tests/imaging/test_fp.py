@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
+from genodiff.core.scores import FlexibleDenoiser
 from genodiff.core.training import _AVERAGE_EVERY, TrainingConfig
 from imaging import joint, runs
 from imaging.datasets import Images
@@ -55,7 +56,9 @@ def test_every_process_is_trained_kept_and_sampled(disc_source: Source, tmp_path
         ToadModel.load(tmp_path / "m")
 
 
-def test_a_process_that_is_learned_moves_and_a_frozen_one_does_not(disc_source: Source, tmp_path: Path) -> None:
+def test_a_process_that_is_learned_moves_and_a_frozen_one_does_not(
+    disc_source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def learned(name: str, jointly: float) -> dict[str, torch.Tensor]:
         out = tmp_path / name
         joint.train_flexible(disc_source, out, process="fp", jointly=jointly, network=SMALL, config=SHORT)
@@ -66,13 +69,18 @@ def test_a_process_that_is_learned_moves_and_a_frozen_one_does_not(disc_source: 
     never, mixed = learned("never", 0.0), learned("mixed", 0.5)
     assert all(torch.equal(never[key], start[key]) for key in start)
     assert not torch.equal(mixed["rates.log_spectrum"], start["rates.log_spectrum"])
-    # The first stage alone: as many steps, and the rates of as many, so its process is that of the whole run.
-    half = tmp_path / "half"
-    joint.train_flexible(
-        disc_source, half, process="fp", jointly=1.0, network=SMALL, config=replace(SHORT, steps=SHORT.steps // 2)
-    )  # fmt: skip
-    first = FlexibleModel.load(half).process.state_dict()
-    assert all(torch.equal(mixed[key], first[key]) for key in first)
+    seen, train = [], joint.train
+
+    def watched(denoiser: FlexibleDenoiser, *arguments: object, **options: object) -> object:
+        seen.append({key: value.clone() for key, value in denoiser.process.state_dict().items()})
+        return train(denoiser, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(joint, "train", watched)
+    again = learned("again", 0.5)
+    assert all(torch.equal(seen[0][key], start[key]) for key in start)
+    assert not torch.equal(seen[1]["rates.log_spectrum"], start["rates.log_spectrum"])
+    assert all(torch.equal(again[key], seen[1][key]) for key in start)  # the second stage left it as it was
+    assert all(torch.equal(again[key], mixed[key]) for key in start)
 
 
 def test_an_interrupted_run_goes_on_to_equal_bits(
