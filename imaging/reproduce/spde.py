@@ -115,7 +115,7 @@ def _tasks(
     )  # fmt: skip
 
 
-FULL = Settings(_tasks(2500, 2000, (16, 32, 64), autoencoder.TRAINING))
+FULL = Settings(_tasks(2500, 2000, (16, 32, 64), replace(autoencoder.TRAINING, steps=1500)))
 """Hours of one core."""
 
 QUICK = Settings(
