@@ -33,9 +33,22 @@ from imaging.options import (
 )
 
 if TYPE_CHECKING:
-    from imaging.fp import Process, SamplerName
+    from imaging import fp, spde
 
 __all__ = ["main"]
+
+_LIKELY = ("vp", "fp-noise", "fp-drift", "fp", "cld")
+_FIELDS = ("vp-sde", "flow", "blurring", "edge-noise", "spde-isotropic", "spde-drift", "spde-noise", "spde")
+_LEARNED = ("fp-noise", "fp-drift", "fp")
+_MEANT: dict[str, tuple[str, ...]] = {
+    "jointly": _LEARNED,
+    "rank": _LEARNED,
+    "autoencoder": _FIELDS,
+    "smoothing": ("spde-isotropic", "spde-drift", "spde-noise", "spde"),
+    "edge": ("edge-noise", "spde-drift", "spde-noise", "spde"),
+    "length": ("vp-sde", "edge-noise", "spde-isotropic", "spde-drift", "spde-noise", "spde"),
+}
+"""The processes that an option of ``train`` is for."""
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -56,10 +69,10 @@ def main() -> None:
 @click.option("-o", "--output", type=PATH, required=True, help="Folder for the model.")
 @click.option(
     "--process",
-    type=click.Choice(["edm", "vp", "fp-noise", "fp-drift", "fp", "cld"]),
+    type=click.Choice(["edm", *_LIKELY, *_FIELDS]),
     default="edm",
     show_default=True,
-    help="The forward process; of all but edm a likelihood can be given.",
+    help="The forward process; of vp, fp-… and cld a likelihood can be given.",
 )
 @click.option(
     "--jointly",
@@ -74,6 +87,32 @@ def main() -> None:
     default=0,
     show_default=True,
     help="Rank of a learned rotation of the basis of cosines, for a process of fp-….",
+)
+@click.option(
+    "--autoencoder",
+    type=PATH,
+    help="File from train-autoencoder or folder of an AutoencoderKL: learn its latents (flow, spde-… and the like).",
+)
+@click.option(
+    "--smoothing",
+    type=click.FloatRange(min=0),
+    default=0.5,
+    show_default=True,
+    help="How strongly a process of spde-… smooths, pixels² per unit of log noise.",
+)
+@click.option(
+    "--edge",
+    type=click.FloatRange(min=0, min_open=True),
+    default=0.5,
+    show_default=True,
+    help="Gradient, in units of an image's mean, that counts as an edge for spde-… and edge-noise.",
+)
+@click.option(
+    "--length",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    help="Pixels over which the noise of vp-sde, spde-… and edge-noise is alike.",
 )
 @training_options
 @click.option(
@@ -100,23 +139,35 @@ def main() -> None:
 @seed_option
 @threads_option
 @output_options
-def train(output: Path, process: str, **o: Any) -> None:
+@click.pass_context
+def train(context: click.Context, output: Path, process: str, **o: Any) -> None:
     """Train a model from noise to images on one forward process.
 
     edm is the baseline of learned schedules (Karras et al. 2022): isotropic noise on a fixed schedule. The others leave
     N(0, I) as it is and are trained by a bound on the likelihood: vp adds noise alike to all frequencies; fp-noise
     learns how fast for each of them, fp-drift how pairs of them turn into each other, fp both; cld adds noise to
-    velocities. An interrupted run goes on from its last checkpoint when the same command is given again.
+    velocities.
+
+    spde smooths images and adds noise, and spares their edges in both; spde-drift spares them in smoothing alone,
+    spde-noise in noise alone, spde-isotropic in neither. vp-sde has noise alone, edge-noise noise that spares edges,
+    blurring another smoothing; flow is flow matching on straight lines. All of these are trained by denoising.
+
+    An interrupted run goes on from its last checkpoint when the same command is given again.
 
     \b
     Examples:
       genodiff imaging train --data fashion-mnist -o edm/
       genodiff imaging train --data emoji --steps 40000 --widths 48,96,192 -o edm-emoji/
       genodiff imaging train --data mnist --size 28 --widths 24,48 --process fp-noise -o noise/
+      genodiff imaging train --data emoji --process spde --smoothing 0.3 -o spde/
       genodiff imaging train --data cifar10 --data-path cifar-10-batches-bin --widths 128,256,256 -o edm-cifar/
     """
+    for name, processes in _MEANT.items():
+        said = context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
+        if said and process not in processes:
+            raise click.UsageError(f"--{name} is for {', '.join(processes)}, not for --process {process}")
     limit_threads(o["threads"])
-    from imaging import joint, runs
+    from imaging import denoising, joint, runs
     from imaging.networks import UNetConfig
 
     network = UNetConfig(widths=o["widths"], blocks=o["blocks"], patch=o["patch"])
@@ -125,9 +176,14 @@ def train(output: Path, process: str, **o: Any) -> None:
     }  # fmt: skip
     if process == "edm":
         result = runs.train_model(source_of(o), output, config=config_of(runs.TRAINING, o), **common)
+    elif process in _FIELDS:
+        result = denoising.train_field(
+            source_of(o), output, process=cast("spde.Process", process), smoothing=o["smoothing"], edge=o["edge"],
+            length=o["length"], autoencoder=o["autoencoder"], config=config_of(denoising.DENOISING, o), **common,
+        )  # fmt: skip
     else:
         result = joint.train_flexible(
-            source_of(o), output, process=cast("Process", process), rank=o["rank"], jointly=o["jointly"],
+            source_of(o), output, process=cast("fp.Process", process), rank=o["rank"], jointly=o["jointly"],
             config=config_of(joint.EVIDENCE, o), **common,
         )  # fmt: skip
     say_trained(result, output)
@@ -276,9 +332,10 @@ def learn(model: Path, output: Path, method: str, **o: Any) -> None:
 )
 @click.option(
     "--sampler",
-    type=click.Choice(["heun", "euler-maruyama", "ancestral"]),
-    help="For models of vp, fp-… and cld: the probability flow (default), the reverse equation in equal steps (take "
-    "1,000), or the exact bridge (100).",
+    type=click.Choice(["heun", "euler-maruyama", "ancestral", "bridge", "flow"]),
+    help="For models of vp, fp-… and cld: the probability flow (heun, default), the reverse equation in equal steps "
+    "(take 1,000), or the exact bridge (100). For spde-… and what they are compared with: the bridge (default; take "
+    "50), or the flow (default of flow matching).",
 )
 @seed_option
 @threads_option
@@ -296,10 +353,104 @@ def sample(model: Path, output: Path, n: int, steps: int, sampler: str | None, *
     from imaging import samples
 
     nfe = samples.sample_model(
-        model, output, n=n, steps=steps, sampler=cast("SamplerName | None", sampler), seed=o["seed"],
+        model, output, n=n, steps=steps, sampler=sampler, seed=o["seed"],
         force=o["force"], progress=show_bars(o["quiet"]),
     )  # fmt: skip
     click.echo(f"{n:,} images, the network called {nfe} times for each: {output}")
+
+
+@main.command("stroke-to-image")
+@click.argument("model", type=PATH)
+@click.argument("pictures", type=PATH, required=False)
+@click.option("-o", "--output", type=PATH, required=True, help="File to write images and strokes to (.npz).")
+@click.option(
+    "--level",
+    type=click.FloatRange(min=0, min_open=True),
+    default=2.0,
+    show_default=True,
+    help="Noise to go forward to, in deviations of the data: more is more real, less is closer to the strokes.",
+)
+@click.option(
+    "--steps", type=click.IntRange(min=2), default=18, show_default=True, help="Steps of the sampler on the way back."
+)
+@click.option(
+    "--simulate",
+    type=click.IntRange(min=1),
+    help="Without PICTURES: how many test images of the model's data to simulate strokes from; else 16.",
+)
+@click.option(
+    "--colours", type=click.IntRange(1, 256), default=6, show_default=True, help="Colours of a simulated drawing."
+)
+@click.option(
+    "--width", type=click.IntRange(min=1), default=5, show_default=True, help="Width of its strokes in pixels."
+)
+@model_path_option
+@seed_option
+@threads_option
+@output_options
+def stroke_to_image(model: Path, pictures: Path | None, output: Path, simulate: int | None, **o: Any) -> None:
+    """Make images of PICTURES that are drawn in coarse strokes, a file, folder or zip: noise on top, and taken back.
+
+    Writes an .npz of bytes with images and strokes, and a PNG with rows of strokes, each above what became of it.
+    Faithfulness is the root mean square distance to the strokes, with values in [−1, 1].
+
+    \b
+    Examples:
+      genodiff imaging stroke-to-image edm/ drawing.png -o image.npz
+      genodiff imaging stroke-to-image edm/ drawings/ --level 4 --steps 40 -o images.npz
+      genodiff imaging stroke-to-image noise/ --simulate 64 -o simulated.npz
+    """
+    if pictures is not None and simulate is not None:
+        raise click.UsageError("--simulate makes strokes where no PICTURES are given")
+    limit_threads(o["threads"])
+    from imaging import strokes
+
+    made = strokes.stroke_to_image(
+        model, output, pictures=pictures, simulate=simulate or 16, colours=o["colours"], width=o["width"],
+        level=o["level"], steps=o["steps"], path=o["data_path"], seed=o["seed"], force=o["force"],
+        progress=show_bars(o["quiet"]),
+    )  # fmt: skip
+    click.echo(
+        f"{len(made.images):,} images at a distance of {made.distance:.3f} from their strokes, "
+        f"the network called {made.nfe} times for each: {output}"
+    )
+
+
+@main.command("train-autoencoder")
+@data_options
+@click.option("-o", "--output", type=PATH, required=True, help="File to write the weights to (.safetensors).")
+@training_options
+@click.option(
+    "--widths",
+    type=Widths(),
+    default="32,64",
+    show_default=True,
+    help="Channels at each resolution, finest first; latents are as fine as the last.",
+)
+@click.option("--channels", type=click.IntRange(min=1), default=4, show_default=True, help="Channels of the latents.")
+@seed_option
+@threads_option
+@output_options
+def train_autoencoder(output: Path, **o: Any) -> None:
+    """Train an autoencoder, in whose latents models may be trained instead of in pixels.
+
+    An interrupted run goes on from its last checkpoint when the same command is given again. Where models of latents
+    are trained, the folder of a diffusers AutoencoderKL may be given instead of such a file.
+
+    \b
+    Examples:
+      genodiff imaging train-autoencoder --data fashion-mnist -o fmnist.safetensors
+      genodiff imaging train-autoencoder --data emoji --widths 32,64,64 --channels 8 -o emoji.safetensors
+    """
+    limit_threads(o["threads"])
+    from imaging import autoencoder
+
+    made = autoencoder.train_autoencoder(
+        source_of(o), output, config=autoencoder.AutoencoderConfig(o["widths"], o["channels"]),
+        training=config_of(autoencoder.TRAINING, o), seed=o["seed"], force=o["force"], progress=show_bars(o["quiet"]),
+    )  # fmt: skip
+    latents = " × ".join(map(str, made.latent_shape))
+    click.echo(f"latents {latents}, test images come back with an error of {made.error:.4f}: {output}")
 
 
 @main.command("train-features")
@@ -376,7 +527,7 @@ def evaluate(samples: Path, output: Path, likelihood: bool, n: int | None, **o: 
 
 
 @main.command()
-@click.argument("what", type=click.Choice(["toad", "fp"]))
+@click.argument("what", type=click.Choice(["toad", "fp", "spde"]))
 @click.option("-o", "--output", type=PATH, required=True, help="Folder for the page, its tables, figures and models.")
 @click.option("--quick", "extent", flag_value="quick", help="Minutes: small networks, few images.")
 @click.option("--full", "extent", flag_value="full", help="Hours to days, all seeds.")
@@ -391,8 +542,9 @@ def reproduce(what: str, output: Path, extent: str | None, data: tuple[str, ...]
     """Repeat the tables and figures of a paper in small.
 
     toad: trajectory-optimal anisotropic diffusion, table 1 and figures 1 to 4. fp: flexible forward processes, tables 1
-    and 2 and figures 2, 5 and 7. An interrupted run goes on when the same command is given again: all that is done is
-    kept in .stages of the folder.
+    and 2 and figures 2, 5 and 7. spde: anisotropic fields beside flow matching and others, in pixels, in latents and
+    from strokes. An interrupted run goes on when the same command is given again: all that is done is kept in .stages
+    of the folder.
 
     \b
     Examples:
@@ -400,13 +552,14 @@ def reproduce(what: str, output: Path, extent: str | None, data: tuple[str, ...]
       genodiff imaging reproduce toad --full -o toad/
       genodiff imaging reproduce toad --full --from-weights -n 1000 --seeds 1 -o toad/
       genodiff imaging reproduce fp --quick -o fp/
+      genodiff imaging reproduce spde --full --data emoji -o spde/
     """
     if extent is None:
         raise click.UsageError("give --quick or --full")
     if o["from_weights"] and what != "toad":
         raise click.UsageError("--from-weights: models are shipped for toad alone")
     limit_threads(o["threads"])
-    from imaging.reproduce import fp, toad
+    from imaging.reproduce import fp, spde, toad
 
     said = {key: o[key] for key in ("samples", "seeds") if o[key] is not None}
     given = [*(("data", name) for name in data), *said.items()]
@@ -421,6 +574,8 @@ def reproduce(what: str, output: Path, extent: str | None, data: tuple[str, ...]
             output, toad.settings_of(extent, data, seed=o["seed"], **said),
             weights=toad.WEIGHTS if o["from_weights"] else None, **common,
         )  # fmt: skip
-    else:
+    elif what == "fp":
         page = fp.reproduce(output, fp.settings_of(extent, data, seed=o["seed"], **said), **common)
+    else:
+        page = spde.reproduce(output, spde.settings_of(extent, data, seed=o["seed"], **said), **common)
     click.echo(f"page: {page}")

@@ -31,14 +31,27 @@ from torch import Tensor
 
 from imaging.errors import ImagingError
 
-__all__ = ["LEVEL", "NAMES", "ImageSets", "Images", "from_unit", "load", "read_images", "to_unit"]
+__all__ = [
+    "LEVEL",
+    "NAMES",
+    "SUFFIXES",
+    "ImageSets",
+    "Images",
+    "from_unit",
+    "load",
+    "read_images",
+    "resized",
+    "to_unit",
+]
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 EMOJI_FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
 EMOJI_GROUPS = Path("/usr/share/unicode/emoji/emoji-test.txt")
 
 _VARIATION_SELECTOR = 0xFE0F
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+"""Endings of the names of files that are images."""
+
 _GARMENTS = ("top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
 _CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -121,7 +134,7 @@ class ImageSets:
     test: Images
 
 
-def _resized(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+def resized(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """The central square of an (H, W, C) image at ``size`` × ``size``, as (C, size, size), without aliases."""
     from PIL import Image
 
@@ -211,7 +224,7 @@ def _emoji(root: Path | None, size: int, seed: int) -> ImageSets:
     except (TTLibError, KeyError) as error:
         raise ImagingError(f"{path} has no colour bitmaps (CBDT): {_REMEDIES['emoji']}") from error
     names = [name for name, glyph in strike.items() if getattr(glyph, "imageData", None)]
-    pixels = np.stack([_resized(_over_white(strike[name].imageData), size) for name in names])
+    pixels = np.stack([resized(_over_white(strike[name].imageData), size) for name in names])
     labels, classes = _emoji_groups(font, names)
     return Images("emoji", pixels, labels, classes).split(0.1, seed=seed)
 
@@ -276,19 +289,19 @@ def _cifar_part(path: Path, size: int) -> tuple[NDArray[np.uint8], NDArray[np.in
     records = content.reshape(-1, 3073)
     pixels = records[:, 1:].reshape(-1, 3, 32, 32)
     if size != 32:
-        pixels = np.stack([_resized(p.transpose(1, 2, 0), size) for p in pixels])
+        pixels = np.stack([resized(p.transpose(1, 2, 0), size) for p in pixels])
     return pixels, records[:, 0].astype(np.int64)
 
 
 def _entries(path: Path) -> list[tuple[str, Callable[[], bytes]]]:
     """Name (relative, with slashes) and content of every image in a folder or zip, sorted by name."""
     if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file())
+        files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
         return [(p.relative_to(path).as_posix(), p.read_bytes) for p in files]
     if not zipfile.is_zipfile(path):
         raise ImagingError(f"{path} is neither a folder nor a zip file: give one that holds images")
     archive = zipfile.ZipFile(path)
-    names = sorted(n for n in archive.namelist() if PurePosixPath(n).suffix.lower() in _SUFFIXES)
+    names = sorted(n for n in archive.namelist() if PurePosixPath(n).suffix.lower() in SUFFIXES)
     return [(name, lambda name=name: archive.read(name)) for name in names]  # type: ignore[misc]
 
 
@@ -315,12 +328,12 @@ def read_images(path: Path, *, size: int, name: str = "folder", under: Sequence[
             chosen.append((entry, below[0] if below else "", content))
     if not chosen:
         where = f" below {' or '.join(under)}/" if under else ""
-        raise ImagingError(f"{path} holds no images{where}: give a folder or zip of {', '.join(_SUFFIXES)} files")
+        raise ImagingError(f"{path} holds no images{where}: give a folder or zip of {', '.join(SUFFIXES)} files")
     pixels = np.empty((len(chosen), 3, size, size), np.uint8)
     for k, (entry, _, content) in enumerate(chosen):
         try:
             with Image.open(io.BytesIO(content())) as image:
-                pixels[k] = _resized(np.asarray(image.convert("RGB")), size)
+                pixels[k] = resized(np.asarray(image.convert("RGB")), size)
         except (UnidentifiedImageError, OSError) as error:
             raise ImagingError(f"{path}/{entry} cannot be read as an image: remove or replace it") from error
     classes = tuple(sorted({label for _, label, _ in chosen}))

@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 
 from imaging.datasets import Images
 
-__all__ = ["sheet", "spectra"]
+__all__ = ["COLUMNS", "above", "sheet", "spectra"]
+
+COLUMNS = 16
+"""Images side by side in a sheet."""
 
 
-def sheet(images: Images, path: Path, *, columns: int = 16, rows: int = 8, zoom: int = 2) -> None:
+def sheet(images: Images, path: Path, *, columns: int = COLUMNS, rows: int = 8, zoom: int = 2) -> None:
     """The first ``columns`` × ``rows`` images side by side, as a PNG."""
     from PIL import Image
 
@@ -25,6 +28,14 @@ def sheet(images: Images, path: Path, *, columns: int = 16, rows: int = 8, zoom:
     flat = grid.reshape(grid.shape[0] * h, columns * w, c)
     picture = Image.fromarray(flat if c == 3 else flat[:, :, 0])
     picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.NEAREST).save(path)
+
+
+def above(first: Images, second: Images, *, columns: int = COLUMNS) -> Images:
+    """Two equally long sets for a :func:`sheet`: rows of the first, each with its row of the second below."""
+    columns = min(columns, len(first))
+    blank = np.full((-len(first) % columns, *first.shape), 255, np.uint8)
+    rows = [np.concatenate([s.pixels, blank]).reshape(-1, columns, *s.shape) for s in (first, second)]
+    return Images(second.name, np.stack(rows, axis=1).reshape(-1, *first.shape))
 
 
 def spectra(powers: Mapping[str, NDArray[np.float64]], path: Path) -> None:

@@ -23,7 +23,8 @@ from genodiff.core.samplers import Ancestral, EulerMaruyama, HeunODE, Sampler
 from genodiff.core.schedules import uniform_grid
 from genodiff.core.scores import FlexibleDenoiser, PhaseDenoiser
 from imaging.datasets import LEVEL
-from imaging.models import ImageModel, seeded_unet, tuples
+from imaging.errors import ImagingError
+from imaging.models import ImageModel, seeded_unet, time_of_level, tuples
 from imaging.networks import UNet, UNetConfig
 
 __all__ = ["EARLIEST", "PROCESSES", "Flexible", "FlexibleModel", "Process", "SamplerName", "radial_frequency"]
@@ -112,6 +113,7 @@ class FlexibleModel(ImageModel):
     """
 
     kind: ClassVar[str] = "flexible"
+    samplers: ClassVar[tuple[str, ...]] = ("heun", "euler-maruyama", "ancestral")
     denoiser: FlexibleDenoiser | PhaseDenoiser
     design: Flexible = field(kw_only=True)
     moments: tuple[float, float] = field(kw_only=True)
@@ -159,24 +161,50 @@ class FlexibleModel(ImageModel):
         mean, variance = self.moments
         return (x[:, : self.design.dim] * variance**0.5 + mean).unflatten(1, self.design.shape)
 
-    def times(self, steps: int) -> Tensor:
-        """The times that a sampler of ``steps`` steps visits, from T to ε, (steps + 1,).
+    @property
+    def last(self) -> float:
+        """The time at which the sampler of the model ends."""
+        return 1e-3 if self.sampler == "euler-maruyama" else EARLIEST
+
+    def times(self, steps: int, *, first: float | None = None) -> Tensor:
+        """The times that a sampler of ``steps`` steps visits, from ``first``, or T if not given, to ε, (steps + 1,).
 
         Simulation of the reverse equation takes equal steps (the paper's), all else equal steps of the logarithm of
         the noise.
         """
         if self.sampler == "euler-maruyama":
-            return uniform_grid(self.process.horizon, steps, last=1e-3)
-        return self.process.noise_grid(steps, last=EARLIEST)
+            return uniform_grid(self.process.horizon if first is None else first, steps, last=self.last)
+        return self.process.noise_grid(steps, last=self.last, first=first)
 
-    def sample(self, n: int, *, steps: int, generator: torch.Generator) -> Tensor:
-        """By the sampler of the model."""
+    def _rule(self) -> Sampler:
         rules: dict[SamplerName, type[Sampler]] = {
             "heun": HeunODE, "euler-maruyama": EulerMaruyama, "ancestral": Ancestral
         }  # fmt: skip
-        rule = rules[self.sampler](self.denoiser)
+        return rules[self.sampler](self.denoiser)
+
+    def sample(self, n: int, *, steps: int, generator: torch.Generator) -> Tensor:
+        """By the sampler of the model."""
         start = self.process.start(n, generator=generator)
-        return self.restored(rule.sample(start, self.times(steps), generator=generator))
+        return self.restored(self._rule().sample(start, self.times(steps), generator=generator))
+
+    def level(self, t: float) -> float:
+        """σ/(m s) at time t, (tr C / tr ΦΦᵀ)^{1/2}; see :meth:`revise`."""
+        with torch.no_grad():
+            at = torch.tensor(t)
+            forward = self.process.transition(torch.zeros_like(at), at)
+            noise = forward.covariance.diagonal(dim1=-2, dim2=-1).double().sum()
+            return float((noise / forward.phi.double().square().sum()).sqrt())
+
+    @torch.no_grad()
+    def revise(self, values: Tensor, *, level: float, steps: int, generator: torch.Generator) -> Tensor:
+        """By the sampler of the model; not for ``cld``, whose noise sits on velocities first."""
+        if self.design.process == "cld":
+            raise ImagingError("a model of cld cannot revise images: take one of edm, vp or fp-…")
+        first = time_of_level(self.level, level, earliest=self.last, latest=self.process.horizon)
+        times, x = self.times(steps, first=first), self.standardised(values)
+        start = times[0].to(x)
+        noised, _ = self.process.transition(torch.zeros_like(start), start).sample(x, generator=generator)
+        return self.restored(self._rule().sample(noised, times, generator=generator))
 
     def facts(self) -> dict[str, Any]:
         return {"flexible": asdict(self.design), "moments": self.moments, **self.common_facts()}

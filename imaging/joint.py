@@ -57,7 +57,7 @@ def train_flexible(
     """
     with Output(output, force=force) as folder:
         sets = source.load()
-        check_size(source, network)
+        check_size(source.size, network)
         design = Flexible(sets.train.shape, process, rank)
         model = FlexibleModel.new(design, network, moments=sets.train.moments(), source=source.facts(), seed=seed)
         learns = any(p.requires_grad for p in model.process.parameters())

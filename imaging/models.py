@@ -6,7 +6,9 @@ What a kind of model adds to it, its process and its sampler, is in the module o
 from __future__ import annotations
 
 import json
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
@@ -20,11 +22,15 @@ from imaging.errors import ImagingError
 from imaging.files import MARK, writing
 from imaging.networks import UNet, UNetConfig
 
-__all__ = ["ImageModel", "seeded_unet", "tuples"]
+__all__ = ["ImageModel", "seeded_unet", "time_of_level", "tuples"]
 
 _WEIGHTS = "weights.safetensors"
 
-_KINDS = {"toad": ("imaging.toad", "ToadModel"), "flexible": ("imaging.fp", "FlexibleModel")}
+_KINDS = {
+    "toad": ("imaging.toad", "ToadModel"),
+    "flexible": ("imaging.fp", "FlexibleModel"),
+    "field": ("imaging.spde", "FieldModel"),
+}
 """Where the class of a kind of model is."""
 
 
@@ -40,11 +46,35 @@ def seeded_unet(shape: tuple[int, int, int], config: UNetConfig, *, seed: int, i
         return UNet(shape, config, inputs=inputs)
 
 
+def time_of_level(level_of: Callable[[float], float], level: float, *, earliest: float, latest: float) -> float:
+    """The time at which noise has come to ``level``.
+
+    Args:
+        level_of: time to level, rising.
+        level: see :meth:`ImageModel.revise`.
+        earliest: first time that a sampler can go back from, exclusive.
+        latest: last time of the process.
+
+    Raises:
+        ImagingError: the process does not reach the level between the two.
+    """
+    from scipy.optimize import brentq
+
+    lowest, highest = level_of(earliest), level_of(latest)
+    if not lowest < level <= highest:
+        raise ImagingError(
+            f"a level of {level:g} is beyond this model, whose noise goes from {lowest:.2g} to {highest:.3g} "
+            "deviations of the data: choose another --level"
+        )
+    return float(brentq(lambda t: math.log(level_of(t) / level), earliest, latest, xtol=1e-12, rtol=1e-9))
+
+
 @dataclass
 class ImageModel(ABC):
     """An image diffusion and what it was learned from.
 
     Attributes:
+        samplers: names that the attribute ``sampler`` of this kind may have; none if it is sampled in one way only.
         network: size of the U-Net.
         denoiser: the model of the score, with its process.
         source: name and size of the data set.
@@ -52,6 +82,7 @@ class ImageModel(ABC):
     """
 
     kind: ClassVar[str]
+    samplers: ClassVar[tuple[str, ...]] = ()
     network: UNetConfig
     denoiser: Denoiser
     source: dict[str, Any]
@@ -70,6 +101,34 @@ class ImageModel(ABC):
     def sample(self, n: int, *, steps: int, generator: torch.Generator) -> Tensor:
         """Images (n, C, H, W) with values about [−1, 1] by ``steps`` steps of the sampler of this kind."""
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        channels, height, width = cast(UNet, self.denoiser.network).shape
+        return channels, height, width
+
+    def revise(self, values: Tensor, *, level: float, steps: int, generator: torch.Generator) -> Tensor:
+        """Images that resemble given ones: forward until the noise has come to ``level``, and back (SDEdit).
+
+        The level means the same under all processes: with σ the deviation of the noise that a pixel has received, m
+        what it keeps of itself and s the deviation of the data, it is σ/(m s). With modes that are noised unlike each
+        other, σ² and m² are their means over all modes; smoothing, where a process has it, is left out of m. For data
+        of one Gaussian law and deterministic sampling, a pixel keeps 1/√(1 + level²) of its departure from the mean.
+
+        Args:
+            values: (B, C, H, W), about [−1, 1].
+            level: > 0.
+            steps: of the sampler of this kind, from there to the data.
+            generator: source of the noise.
+
+        Returns:
+            (B, C, H, W), values about [−1, 1].
+
+        Raises:
+            ImagingError: the process does not reach the level, or models of this kind cannot revise images.
+        """
+        raise ImagingError(f"a model of kind {self.kind} cannot revise images: train one of another process")
+
     def common_facts(self) -> dict[str, Any]:
         """The facts that every kind has."""
         return {"network": asdict(self.network), "learned": self.learned, "data": self.source}
@@ -78,9 +137,13 @@ class ImageModel(ABC):
         """Writes the weights into ``folder``."""
         from safetensors.torch import save_file
 
-        tensors = {name: t.detach().cpu().contiguous() for name, t in self.denoiser.state_dict().items()}
+        # Cloned, since a process may be held twice and a file holds no reference.
+        tensors = {name: t.detach().cpu().contiguous().clone() for name, t in self.denoiser.state_dict().items()}
         save_file(tensors, folder / _WEIGHTS)
         (folder / _WEIGHTS).chmod((folder / _WEIGHTS).stat().st_mode | 0o044)
+
+    def read_beside(self, folder: Path) -> None:  # noqa: B027 - most kinds keep nothing else
+        """Reads what this kind of model keeps in its folder beside facts and weights."""
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -97,7 +160,9 @@ class ImageModel(ABC):
                 raise ImagingError(f"{folder} holds no {name}: give a model folder from train or learn-schedule")
         try:
             facts = json.loads((folder / MARK).read_text(encoding="utf-8"))["model"]
-            return cls._made(facts, load_file(folder / _WEIGHTS))
+            model = cls._made(facts, load_file(folder / _WEIGHTS))
+            model.read_beside(folder)
+            return model
         except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
             what = str(error).splitlines()[0]
             raise ImagingError(f"{folder} holds no readable model ({what}): train it again") from error
@@ -126,9 +191,10 @@ class ImageModel(ABC):
         """
         from safetensors.torch import save_file
 
-        halved = {f"network.{name}" for name, _ in cast(nn.Module, self.denoiser.network).named_parameters()}
+        own = set(map(id, cast(nn.Module, self.denoiser.network).parameters()))
+        halved = {name for name, p in self.denoiser.named_parameters() if id(p) in own}
         tensors = {
-            name: (t.half() if name in halved else t).detach().cpu().contiguous()
+            name: (t.half() if name in halved else t).detach().cpu().contiguous().clone()
             for name, t in self.denoiser.state_dict().items()
         }
         with writing(path, force=True) as temporary:

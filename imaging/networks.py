@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["UNet", "UNetConfig"]
+__all__ = ["Block", "UNet", "UNetConfig", "normalised"]
 
 _GROUP = 16
 _FREQUENCIES = 16
@@ -50,7 +50,8 @@ class UNetConfig:
             raise ValueError(f"widths, blocks and patch must be at least 1 and classes at least 0: {self}")
 
 
-def _normalised(channels: int) -> nn.GroupNorm:
+def normalised(channels: int) -> nn.GroupNorm:
+    """Group normalisation by groups of about sixteen channels."""
     return nn.GroupNorm(max(g for g in range(1, channels // min(_GROUP, channels) + 1) if channels % g == 0), channels)
 
 
@@ -62,21 +63,29 @@ def _zeroed(layer: nn.Conv2d) -> nn.Conv2d:
     return layer
 
 
-class _Block(nn.Module):
-    """h + conv(silu((1 + a) norm(conv(silu(norm(h)))) + b)), with (a, b) from the noise level."""
+class Block(nn.Module):
+    """h + conv(silu((1 + a) norm(conv(silu(norm(h)))) + b)), with (a, b) from the noise level.
 
-    def __init__(self, width_in: int, width: int, level: int) -> None:
+    Args:
+        width_in: channels that go in.
+        width: channels that come out.
+        level: length of the vector of the noise level; 0 where there is none, and (a, b) = 0.
+    """
+
+    def __init__(self, width_in: int, width: int, level: int = 0) -> None:
         super().__init__()
-        self.norm_in, self.norm = _normalised(width_in), _normalised(width)
+        self.norm_in, self.norm = normalised(width_in), normalised(width)
         self.enter = nn.Conv2d(width_in, width, 3, padding=1)
         self.leave = _zeroed(nn.Conv2d(width, width, 3, padding=1))
-        self.modulation = nn.Linear(level, 2 * width)
+        self.modulation = nn.Linear(level, 2 * width) if level else None
         self.past = nn.Identity() if width_in == width else nn.Conv2d(width_in, width, 1)
 
-    def forward(self, h: Tensor, level: Tensor) -> Tensor:
-        a, b = self.modulation(level)[:, :, None, None].chunk(2, dim=1)
-        inner = self.enter(F.silu(self.norm_in(h)))
-        return self.past(h) + self.leave(F.silu((1 + a) * self.norm(inner) + b))
+    def forward(self, h: Tensor, level: Tensor | None = None) -> Tensor:
+        inner = self.norm(self.enter(F.silu(self.norm_in(h))))
+        if self.modulation is not None:
+            a, b = self.modulation(level)[:, :, None, None].chunk(2, dim=1)
+            inner = (1 + a) * inner + b
+        return self.past(h) + self.leave(F.silu(inner))
 
 
 class _Attention(nn.Module):
@@ -84,7 +93,7 @@ class _Attention(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm = _normalised(width)
+        self.norm = normalised(width)
         self.query_key_value = nn.Conv2d(width, 3 * width, 1)
         self.leave = _zeroed(nn.Conv2d(width, width, 1))
 
@@ -135,11 +144,11 @@ class UNet(nn.Module):
         last = config.widths[-1]
         self.middle, self.after = self._blocks(last, last, level), self._blocks(last, last, level)
         self.attention = _Attention(last) if config.attention else nn.Identity()
-        self.norm = _normalised(first)
+        self.norm = normalised(first)
         self.leave = _zeroed(nn.Conv2d(first, c * config.patch**2, 3, padding=1))
 
     def _blocks(self, width_in: int, width: int, level: int) -> nn.ModuleList:
-        return nn.ModuleList(_Block(width if k else width_in, width, level) for k in range(self.config.blocks))
+        return nn.ModuleList(Block(width if k else width_in, width, level) for k in range(self.config.blocks))
 
     def forward(self, x: Tensor, noise: Tensor, label: Tensor | None = None) -> Tensor:
         """Maps images and their noise levels to images.

@@ -32,6 +32,7 @@ from imaging.toad import Toad, ToadModel, edm_times
 
 __all__ = [
     "AT_ONCE",
+    "HELD_OUT",
     "LEARNING",
     "REPEATS",
     "TRAINING",
@@ -47,7 +48,7 @@ __all__ = [
     "train_model",
 ]
 
-_HELD_OUT = 512
+HELD_OUT = 512
 """Images of the test set by which training is validated."""
 
 REPEATS = 2
@@ -158,7 +159,7 @@ def rows_of(sets: ImageSets, form: Callable[[Tensor], Tensor] = _flat) -> tuple[
         sets: images.
         form: values (B, C, H, W) to rows.
     """
-    return cast(Tensor, _Rows(sets.train, form)), form(sets.test.values(slice(0, _HELD_OUT)))
+    return cast(Tensor, _Rows(sets.train, form)), form(sets.test.values(slice(0, HELD_OUT)))
 
 
 def finish(model: ImageModel, folder: Output, result: TrainingResult, **known: Any) -> None:
@@ -168,13 +169,11 @@ def finish(model: ImageModel, folder: Output, result: TrainingResult, **known: A
     folder.finish(facts(model=model.facts(), history=result.history, **known))
 
 
-def check_size(source: Source, network: UNetConfig) -> None:
-    """Refuses images that the network cannot halve as often as it has to."""
+def check_size(size: int, network: UNetConfig) -> None:
+    """Refuses images, or latents, that the network cannot halve as often as it has to."""
     step = network.patch * 2 ** (len(network.widths) - 1)
-    if source.size % step:
-        raise ImagingError(
-            f"a size of {source.size} is no multiple of {step}: choose another --size, --widths or --patch"
-        )
+    if size % step:
+        raise ImagingError(f"a size of {size} is no multiple of {step}: choose another --size, --widths or --patch")
 
 
 def train_model(
@@ -190,7 +189,7 @@ def train_model(
     """The baseline: one isotropic noise level for all modes, trained as EDM is (Karras et al. 2022)."""
     with Output(output, force=force) as folder:
         sets = source.load()
-        check_size(source, network)
+        check_size(source.size, network)
         model = ToadModel.new(
             Toad(sets.train.shape), network, moments=sets.train.moments(), source=source.facts(), seed=seed
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,11 +16,10 @@ from genodiff.core.networks import count_calls
 from imaging.datasets import Images, from_unit, read_images
 from imaging.errors import ImagingError
 from imaging.files import Output, writing
-from imaging.fp import FlexibleModel, SamplerName
 from imaging.models import ImageModel
 from imaging.runs import Source, facts
 
-__all__ = ["Draw", "draw", "evaluate", "read_samples", "sample_model", "write_samples"]
+__all__ = ["Draw", "check_samples", "draw", "evaluate", "read_samples", "sample_model", "write_samples"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def sample_model(
     *,
     n: int,
     steps: int,
-    sampler: SamplerName | None = None,
+    sampler: str | None = None,
     seed: int = 1,
     force: bool = False,
     progress: bool = False,
@@ -67,9 +66,10 @@ def sample_model(
     check_samples(output, force=force)
     model = ImageModel.load(folder)
     if sampler is not None:
-        if not isinstance(model, FlexibleModel):
-            raise ImagingError(f"{folder} is sampled in one way only: leave --sampler out")
-        model.sampler = sampler
+        if sampler not in model.samplers:
+            remedy = f"choose {', '.join(model.samplers)}, or leave" if model.samplers else "it has one only: leave"
+            raise ImagingError(f"{folder} is not sampled by {sampler}: {remedy} --sampler out")
+        setattr(model, "sampler", sampler)  # noqa: B010 - of the kinds that have samplers
     drawn = draw(model, n, steps=steps, seed=seed, progress=progress)
     said = {"model": str(folder), "steps": steps, "sampler": sampler, "nfe": drawn.nfe, "seed": seed}
     write_samples(drawn.pixels, output, said=json.dumps(said), force=force)
@@ -86,11 +86,14 @@ def check_samples(output: Path, *, force: bool) -> None:
         raise ImagingError(f"{output} exists: choose another -o, or replace it with --force")
 
 
-def write_samples(pixels: NDArray[np.uint8], path: Path, *, said: str, force: bool = False) -> None:
-    """Images (n, C, H, W) uint8 and a JSON line on how they were made, as one .npz."""
+def write_samples(
+    pixels: NDArray[np.uint8], path: Path, *, said: str, force: bool = False, **beside: NDArray[np.uint8]
+) -> None:
+    """Images (n, C, H, W) uint8, a JSON line on how they were made, and other arrays by name, as one .npz."""
     check_samples(path, force=force)
     with writing(path, force=force) as temporary:
-        np.savez_compressed(temporary, images=pixels, facts=np.array(said))
+        arrays: dict[str, Any] = {"images": pixels, "facts": np.array(said), **beside}
+        np.savez_compressed(temporary, **arrays)
 
 
 def read_samples(path: Path, *, size: int) -> Images:

@@ -6,6 +6,7 @@ the number of subspaces, the schedule of each and the clock of the sampler, all 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, Literal
@@ -19,12 +20,15 @@ from genodiff.core.preconditioning import PreconditionedDenoiser
 from genodiff.core.samplers import HeunFlow
 from genodiff.core.schedules import uniform_grid
 from genodiff.core.subspaces import SubspaceDiffusion
-from imaging.models import ImageModel, seeded_unet, tuples
+from imaging.models import ImageModel, seeded_unet, time_of_level, tuples
 from imaging.networks import UNet, UNetConfig
 
 __all__ = ["Grid", "Toad", "ToadModel", "edm_times", "karras_grid", "sample"]
 
 Grid = Literal["karras", "uniform"]
+
+_LOWEST = 0.002
+"""Last level of noise that the sampler of EDM visits before 0."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ def edm_times(process: SubspaceDiffusion, *, mean: float = -1.2, deviation: floa
 
 
 def karras_grid(
-    process: SubspaceDiffusion, steps: int, *, lowest: float = 0.002, highest: float = 80.0, rho: float = 7.0
+    process: SubspaceDiffusion, steps: int, *, lowest: float = _LOWEST, highest: float = 80.0, rho: float = 7.0
 ) -> Tensor:
     """Times at which σ̃ takes the values of EDM, from ``highest`` to ``lowest``, and 0: (steps + 1,), float64."""
     if steps < 2:
@@ -207,16 +211,45 @@ class ToadModel(ImageModel):
         """The network of another model in the place of this one's, on this one's schedule, clock and steps."""
         return replace(self, network=other.network, denoiser=other.denoiser.on(self.process))
 
-    def times(self, steps: int) -> Tensor:
-        """The times a sampler of ``steps`` steps visits, (steps + 1,)."""
+    def times(self, steps: int, *, first: float | None = None) -> Tensor:
+        """The times a sampler of ``steps`` steps visits from ``first``, or T if not given, to 0, (steps + 1,)."""
         process = self.process
-        return karras_grid(process, steps) if self.grid == "karras" else uniform_grid(process.horizon, steps)
+        if self.grid == "uniform":
+            return uniform_grid(process.horizon if first is None else first, steps)
+        if first is None:
+            return karras_grid(process, steps)
+        highest = process.schedule.log_levels(torch.tensor(first, dtype=torch.float64)).mean().div(2).exp()
+        return karras_grid(process, steps, highest=float(highest))
+
+    @property
+    def second(self) -> float:
+        """Where a step of the sampler takes its second slope: EDM's point for EDM, the half point otherwise."""
+        return 1.0 if self.grid == "karras" else 0.5
 
     def sample(self, n: int, *, steps: int, generator: torch.Generator) -> Tensor:
         """By the second-order sampler, with EDM's second point for EDM and the half point otherwise."""
-        second = 1.0 if self.grid == "karras" else 0.5
         grid = self.times(steps)
-        return sample(self.denoiser, n, steps=steps, grid=grid, second=second, generator=generator, batch=n)
+        return sample(self.denoiser, n, steps=steps, grid=grid, second=self.second, generator=generator, batch=n)
+
+    def level(self, t: float) -> float:
+        """σ/(m s) at time t, with m = 1 and σ² the mean of g over all modes; see :meth:`revise`."""
+        with torch.no_grad():
+            process = self.process
+            noise = process.spread(process.schedule.levels(torch.tensor(t, dtype=torch.float64)))
+            return math.sqrt(float(noise.mean() / self.denoiser.data_variance.mean()))
+
+    @torch.no_grad()
+    def revise(self, values: Tensor, *, level: float, steps: int, generator: torch.Generator) -> Tensor:
+        """By the second-order sampler."""
+        process = self.process
+        edm = self.grid == "karras"
+        earliest = float(process.schedule.time_of(torch.tensor(2 * math.log(_LOWEST)))) if edm else 0.0
+        first = time_of_level(self.level, level, earliest=earliest, latest=process.horizon)
+        times = self.times(steps, first=first)
+        x = values.flatten(1)
+        noise = process.deviation(times[0]) * torch.randn(x.shape, generator=generator)
+        rule = HeunFlow(self.denoiser, second=self.second)
+        return rule.sample(x + process.basis.synthesis(noise), times).unflatten(1, self.shape)
 
     def facts(self) -> dict[str, Any]:
         own = {"toad": asdict(self.toad), "grid": self.grid, "clock": self.clock is not None}

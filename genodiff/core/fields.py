@@ -255,6 +255,10 @@ class FieldDiffusion(Diffusion):
         deviation = variance.sqrt().expand(-1, self.config.shape[0], -1, -1)
         return FieldTransition(location.flatten(1), deviation.flatten(1), self.basis, self.colour)
 
+    def noised(self, x_0: Tensor, t: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """A draw of X_t given X_0 under the law that is frozen at the edges of X_0, (B, d)."""
+        return self.frozen(x_0, torch.zeros_like(t), t).sample(generator=generator)[0]
+
     def chain(
         self, x_0: Tensor, grid: Tensor, *, generator: torch.Generator | None = None
     ) -> Iterator[tuple[FieldTransition, Tensor, Tensor]]:

@@ -300,13 +300,16 @@ class FlexibleDiffusion(Diffusion):
         """The inverse of :meth:`noise_ratio`."""
         return self.clock.inverse(rho if rate == 0 else torch.log1p(-2 * rate * rho) / (-2 * rate))
 
-    def noise_grid(self, steps: int, *, last: float) -> Tensor:
-        """Times from the horizon to ``last`` at which ρ of the clock alone falls geometrically, (steps + 1,) float64.
+    def noise_grid(self, steps: int, *, last: float, first: float | None = None) -> Tensor:
+        """Times from ``first`` to ``last`` at which ρ of the clock alone falls geometrically, (steps + 1,) float64.
+
+        ``first`` is the horizon if not given.
 
         Raises:
-            ValueError: no steps, or ``last`` not within (0, horizon).
+            ValueError: no steps, or ``last`` not within (0, first).
         """
-        lowest, highest = self.noise_ratio(torch.tensor([last, self.horizon], dtype=torch.float64)).tolist()
+        ends = [last, self.horizon if first is None else first]
+        lowest, highest = self.noise_ratio(torch.tensor(ends, dtype=torch.float64)).tolist()
         return log_noise_grid(self.time_of_noise, lowest=lowest, highest=highest, steps=steps)
 
 

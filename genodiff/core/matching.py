@@ -15,18 +15,27 @@ import torch
 from torch import Tensor
 
 from genodiff.core.fields import FieldDiffusion, FieldTransition
+from genodiff.core.preconditioning import PreconditionedDenoiser
 from genodiff.core.reversal import FieldDenoiser, ScoreModel
 
 __all__ = ["LocalStep", "frozen_score_matching", "implicit_score_matching", "local_score_matching", "local_steps"]
 
 
 def frozen_score_matching(
-    denoiser: FieldDenoiser, x_0: Tensor, t: Tensor, *, generator: torch.Generator | None = None, **condition: Any
+    denoiser: FieldDenoiser | PreconditionedDenoiser,
+    x_0: Tensor,
+    t: Tensor,
+    *,
+    generator: torch.Generator | None = None,
+    **condition: Any,
 ) -> Tensor:
-    """E ‖c_out⁻¹ (D(x_t, t) − x_0)‖²/d under the frozen law, a scalar: the network's own squared error."""
+    """E ‖c_out⁻¹ (D(x_t, t) − x_0)‖²/d, a scalar: the network's own squared error.
+
+    x_t is from the frozen law of a field given x_0; where there are no edges this is the law of x_t given x_0.
+    """
     process = denoiser.process
     with torch.no_grad():
-        x_t, _ = process.frozen(x_0, torch.zeros_like(t), t).sample(generator=generator)
+        x_t = process.noised(x_0, t, generator=generator)
     error = process.basis.analysis(denoiser(x_t, t, **condition) - x_0)
     return (error.square() * denoiser.precision(t)).mean()
 

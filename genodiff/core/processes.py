@@ -112,6 +112,10 @@ class Diffusion(nn.Module):
         """The law of X_t given X_s for s ≤ t, shapes (...)."""
         raise NotImplementedError
 
+    def noised(self, x_0: Tensor, t: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """A draw of X_t given X_0, (B, d), at times (B,) or ()."""
+        return self.transition(torch.zeros_like(t), t).sample(x_0, generator=generator)[0]
+
     def bridged(
         self, x_0: Tensor, x_t: Tensor, s: Tensor, t: Tensor, *, generator: torch.Generator | None = None
     ) -> Tensor:
@@ -128,6 +132,10 @@ class Diffusion(nn.Module):
 
     def restrict(self, basis: Basis, coordinates: slice) -> Self:
         """The same process on a run of coordinates that ``basis`` spans on its own."""
+        raise NotImplementedError
+
+    def start(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
+        """Draws from the law at the horizon that sampling begins with, (n, d), where it does not depend on the data."""
         raise NotImplementedError
 
     def drift(self, x: Tensor, t: Tensor) -> Tensor:

@@ -165,6 +165,11 @@ class FieldDenoiser(Denoiser):
             scaled_by, network, variance=variance, centre=centre, shape=process.config.shape
         )
 
+    @property
+    def network(self) -> nn.Module:
+        """The network."""
+        return self.guess.network
+
     def forward(self, x_t: Tensor, t: Tensor, **condition: Any) -> Tensor:
         """E[x_0 | x_t], (B, d)."""
         return self.guess(x_t, t, **condition)

@@ -51,7 +51,11 @@ class Judge:
     def cell(self, model: ImageModel, samples: int, *, steps: int, seed: int) -> list[dict[str, Any]]:
         """Measures of what a model draws: rows of metric, value, floor, n and the counted NFE."""
         drawn = draw(model, samples, steps=steps, seed=seed)
-        table = self.reference.judge(Images("made", drawn.pixels)).drop(columns="n_floor")
+        return [{**record, "nfe": drawn.nfe} for record in self.measures(Images("made", drawn.pixels))]
+
+    def measures(self, images: Images) -> list[dict[str, Any]]:
+        """Measures of any images: rows of metric, value, floor and n."""
+        table = self.reference.judge(images).drop(columns="n_floor")
         # JSON has no NaN, and the file should be read by anything.
-        table = table.astype(object).where(table.notna(), None).assign(nfe=drawn.nfe)
+        table = table.astype(object).where(table.notna(), None)
         return [{str(key): value for key, value in record.items()} for record in table.to_dict("records")]
