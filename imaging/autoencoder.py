@@ -274,7 +274,7 @@ def train_autoencoder(
     train(
         model, _Reconstruction(model, sets, batch=training.batch, seed=seed), training, seed=seed,
         checkpoint=checkpoint, progress=progress,
-        fingerprint=f"autoencoder {source.facts()} {sets.train.shape} {config} {training} {seed}",
+        fingerprint=f"autoencoder {source.facts()} {sets.train.shape} {config} {training} {seed} {sets.digest}",
     )  # fmt: skip
     model.eval().requires_grad_(False)
     for p in model.parameters():  # measured as it will be read

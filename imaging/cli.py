@@ -14,6 +14,7 @@ import click
 from imaging.options import (
     PATH,
     Commands,
+    Real,
     SetName,
     Widths,
     config_of,
@@ -76,7 +77,7 @@ def main() -> None:
 )
 @click.option(
     "--jointly",
-    type=click.FloatRange(0, 1),
+    type=Real(0, 1),
     default=0.5,
     show_default=True,
     help="Share of the steps, at the start, in which a process of fp-… is learned with the network; 1 is all.",
@@ -95,21 +96,21 @@ def main() -> None:
 )
 @click.option(
     "--smoothing",
-    type=click.FloatRange(min=0),
+    type=Real(min=0),
     default=0.5,
     show_default=True,
     help="How strongly a process of spde-… smooths, pixels² per unit of log noise.",
 )
 @click.option(
     "--edge",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Real(min=0, min_open=True),
     default=0.5,
     show_default=True,
     help="Gradient, in units of an image's mean, that counts as an edge for spde-… and edge-noise.",
 )
 @click.option(
     "--length",
-    type=click.FloatRange(min=0),
+    type=Real(min=0),
     default=0.0,
     show_default=True,
     help="Pixels over which the noise of vp-sde, spde-… and edge-noise is alike.",
@@ -203,7 +204,7 @@ def train(context: click.Context, output: Path, process: str, **o: Any) -> None:
 @click.option(
     "-c",
     "c",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Real(1e-3, 1e3),
     default=1.0,
     show_default=True,
     help="Variance of the data in the objective.",
@@ -241,14 +242,14 @@ def learn_schedule(model: Path, output: Path, method: str, **o: Any) -> None:
 @click.option("-o", "--output", type=PATH, required=True, help="Folder for the model with its time.")
 @click.option(
     "--window",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=Real(0, 1, min_open=True),
     default=0.125,
     show_default=True,
     help="Share of the whole time that one step is taken to have.",
 )
 @click.option(
     "--excess",
-    type=click.FloatRange(min=0),
+    type=Real(min=0),
     default=1.0,
     show_default=True,
     help="Weight of the score-matching loss beside the error of discretisation; 0 leaves it out.",
@@ -325,10 +326,11 @@ def learn(model: Path, output: Path, method: str, **o: Any) -> None:
 )
 @click.option(
     "--steps",
-    type=click.IntRange(min=2),
+    type=click.IntRange(2, 1_000_000),
     default=18,
     show_default=True,
-    help="Steps of the sampler; 5, 6, 7, 8, 10, 18 and 40 call the network 9, 11, 13, 15, 19, 35 and 79 times.",
+    help="Steps of the sampler; of models of edm and its schedules 5, 6, 7, 8, 10, 18 and 40 call the network 9, 11, "
+    "13, 15, 19, 35 and 79 times.",
 )
 @click.option(
     "--sampler",
@@ -365,7 +367,7 @@ def sample(model: Path, output: Path, n: int, steps: int, sampler: str | None, *
 @click.option("-o", "--output", type=PATH, required=True, help="File to write images and strokes to (.npz).")
 @click.option(
     "--level",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Real(min=0, min_open=True),
     default=2.0,
     show_default=True,
     help="Noise to go forward to, in deviations of the data: more is more real, less is closer to the strokes.",
@@ -483,7 +485,7 @@ def train_features(output: Path, **o: Any) -> None:
 @main.command()
 @click.argument("samples", type=PATH)
 @data_options
-@click.option("-o", "--output", type=PATH, required=True, help="Folder for metrics.csv, spectrum.png and page.md.")
+@click.option("-o", "--output", type=PATH, required=True, help="Folder for metrics.csv, spectrum.png and samples.png.")
 @click.option(
     "--features", help="Name of shipped features or a file from train-features; those of the set if not given."
 )
@@ -493,7 +495,8 @@ def train_features(output: Path, **o: Any) -> None:
 @seed_option
 @threads_option
 @output_options
-def evaluate(samples: Path, output: Path, likelihood: bool, n: int | None, **o: Any) -> None:
+@click.pass_context
+def evaluate(context: click.Context, samples: Path, output: Path, likelihood: bool, n: int | None, **o: Any) -> None:
     """Judge SAMPLES, an .npz from sample, or a folder or zip of images, made by anything; or a model's likelihood.
 
     Fréchet distance in the features of a small classifier (never called FID), precision, recall and power by frequency,
@@ -507,6 +510,10 @@ def evaluate(samples: Path, output: Path, likelihood: bool, n: int | None, **o: 
     """
     limit_threads(o["threads"])
     if likelihood:
+        for name in ("data", "size", "features", "fid_weights"):
+            if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
+                option = name.replace("_", "-")
+                raise click.UsageError(f"--{option} does not go with --likelihood: the model knows its data")
         from imaging.likelihood import evaluate_likelihood
 
         bits = evaluate_likelihood(

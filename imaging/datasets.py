@@ -16,6 +16,7 @@ x = p/127.5 − 1, a batch at a time; nothing is downloaded.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import zipfile
 import zlib
@@ -133,6 +134,15 @@ class ImageSets:
     train: Images
     test: Images
 
+    @property
+    def digest(self) -> str:
+        """First 16 hexadecimal digits of the SHA-256 of all pixels and labels: training that goes on asks for it."""
+        total = hashlib.sha256()
+        for images in (self.train, self.test):
+            total.update(f"{images.pixels.shape}".encode() + images.pixels.tobytes())
+            total.update(b"" if images.labels is None else images.labels.tobytes())
+        return total.hexdigest()[:16]
+
 
 def resized(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """The central square of an (H, W, C) image at ``size`` × ``size``, as (C, size, size), without aliases."""
@@ -162,8 +172,8 @@ def _fitted(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     return np.stack(small)[:, None]
 
 
-def _idx(path: Path) -> NDArray[np.uint8]:
-    """The array of an idx file (LeCun's format), plain or gzipped."""
+def _idx(path: Path, axes: int) -> NDArray[np.uint8]:
+    """The array of an idx file (LeCun's format), plain or gzipped, with a given number of axes."""
     opened = gzip.open if path.suffix == ".gz" else open
     try:
         with opened(path, "rb") as file:
@@ -172,21 +182,30 @@ def _idx(path: Path) -> NDArray[np.uint8]:
         raise ImagingError(f"{path} is damaged ({error}): copy it again") from error
     if content[:3] != b"\x00\x00\x08" or len(content) < 4:
         raise ImagingError(f"{path} is not an idx file of bytes: take the published file")
-    dims = np.frombuffer(content, ">u4", count=content[3], offset=4)
-    values = np.frombuffer(content, np.uint8, offset=4 + 4 * content[3])
+    if content[3] != axes:
+        raise ImagingError(f"{path} has {content[3]} axes, not {axes}: take the published file of that name")
+    if len(content) < 4 + 4 * axes:
+        raise ImagingError(f"{path} is cut off: copy it again")
+    dims = np.frombuffer(content, ">u4", count=axes, offset=4).astype(np.int64)
+    values = np.frombuffer(content, np.uint8, offset=4 + 4 * axes)
     if len(values) != int(dims.prod()):
         raise ImagingError(f"{path} is cut off: {len(values):,} of {int(dims.prod()):,} bytes: copy it again")
-    return values.reshape(dims.tolist())
+    if not len(values):
+        raise ImagingError(f"{path} is empty: copy it again")
+    return values.reshape(dims.tolist()).copy()
 
 
 def _idx_pair(name: str, root: Path, part: str, size: int, classes: tuple[str, ...]) -> Images:
     """Images and labels of ``part``, ``train`` or ``t10k``, from the idx files in ``root``."""
     arrays = []
-    for kind in ("images-idx3", "labels-idx1"):
+    for kind, axes in (("images-idx3", 3), ("labels-idx1", 1)):
         found = [p for p in (root / f"{part}-{kind}-ubyte.gz", root / f"{part}-{kind}-ubyte") if p.is_file()]
         if not found:
             raise ImagingError(f"{root} holds no {part}-{kind}-ubyte(.gz): {_REMEDIES[name]}")
-        arrays.append(_idx(found[0]))
+        arrays.append(_idx(found[0], axes))
+    if len(arrays[0]) != len(arrays[1]) or arrays[1].max() >= len(classes):
+        what = f"{len(arrays[0]):,} images, {len(arrays[1]):,} labels up to {arrays[1].max()}"
+        raise ImagingError(f"{root}: {part} has {what}: take the published files, which belong together")
     return Images(name, _fitted(arrays[0], size), arrays[1].astype(np.int64), classes)
 
 
@@ -217,7 +236,8 @@ def _emoji(root: Path | None, size: int, seed: int) -> ImageSets:
 
     path = root or EMOJI_FONT
     if not path.is_file():
-        raise ImagingError(f"{path} is not there: {_REMEDIES['emoji']}")
+        what = "is a folder, not a font file" if path.is_dir() else "is not there"
+        raise ImagingError(f"{path} {what}: {_REMEDIES['emoji']}")
     try:
         font = TTFont(path)
         strike = font["CBDT"].strikeData[0]
@@ -293,15 +313,23 @@ def _cifar_part(path: Path, size: int) -> tuple[NDArray[np.uint8], NDArray[np.in
     return pixels, records[:, 0].astype(np.int64)
 
 
+def _is_image(entry: str) -> bool:
+    """By its name; hidden files, which some systems put beside images, are none."""
+    parts = PurePosixPath(entry).parts
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    return not hidden and PurePosixPath(entry).suffix.lower() in SUFFIXES
+
+
 def _entries(path: Path) -> list[tuple[str, Callable[[], bytes]]]:
     """Name (relative, with slashes) and content of every image in a folder or zip, sorted by name."""
     if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-        return [(p.relative_to(path).as_posix(), p.read_bytes) for p in files]
+        files = sorted(p for p in path.rglob("*") if p.is_file())
+        named = [(p.relative_to(path).as_posix(), p.read_bytes) for p in files]
+        return [(name, read) for name, read in named if _is_image(name)]
     if not zipfile.is_zipfile(path):
         raise ImagingError(f"{path} is neither a folder nor a zip file: give one that holds images")
     archive = zipfile.ZipFile(path)
-    names = sorted(n for n in archive.namelist() if PurePosixPath(n).suffix.lower() in SUFFIXES)
+    names = sorted(filter(_is_image, archive.namelist()))
     return [(name, lambda name=name: archive.read(name)) for name in names]  # type: ignore[misc]
 
 
@@ -317,8 +345,9 @@ def read_images(path: Path, *, size: int, name: str = "folder", under: Sequence[
     Raises:
         ImagingError: there are no images, or one cannot be read.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
+    unreadable = (Image.UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError)
     chosen: list[tuple[str, str, Callable[[], bytes]]] = []
     for entry, content in _entries(path):
         parts = PurePosixPath(entry).parts
@@ -334,7 +363,7 @@ def read_images(path: Path, *, size: int, name: str = "folder", under: Sequence[
         try:
             with Image.open(io.BytesIO(content())) as image:
                 pixels[k] = resized(np.asarray(image.convert("RGB")), size)
-        except (UnidentifiedImageError, OSError) as error:
+        except (*unreadable, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # the last three are a zip's
             raise ImagingError(f"{path}/{entry} cannot be read as an image: remove or replace it") from error
     classes = tuple(sorted({label for _, label, _ in chosen}))
     if not under or len(classes) < 2:
@@ -401,4 +430,9 @@ def load(name: str, *, path: Path | None = None, size: int = 32, seed: int = 0) 
         raise ImagingError(f"no data set is called {name!r}: choose one of {', '.join(NAMES)}")
     if path is not None and not path.exists():
         raise ImagingError(f"{path} is not there: {_REMEDIES[name]}")
-    return _LOADERS[name](path, size, seed)
+    sets = _LOADERS[name](path, size, seed)
+    if np.ptp(sets.train.pixels) == 0:
+        raise ImagingError(
+            f"{path or name}: all pixels of all images are alike, there is nothing to learn: {_REMEDIES[name]}"
+        )
+    return sets

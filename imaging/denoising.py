@@ -79,7 +79,7 @@ def train_field(
         with frozen(model.process):
             result = train(
                 model.denoiser, problem, config, seed=seed, checkpoint=folder.checkpoint,
-                fingerprint=f"field {model.facts()} {config} {seed}", progress=progress,
+                fingerprint=f"field {model.facts()} {config} {seed} {sets.digest}", progress=progress,
             )  # fmt: skip
         finish(model, folder, result, command="train", training=asdict(config), seed=seed)
     return result

@@ -209,7 +209,7 @@ def train_features(
     problem = _Classification(network, sets, config.batch)
     result = train(
         network, problem, config, seed=seed, checkpoint=checkpoint,
-        fingerprint=f"features {sets.train.name} {sets.train.shape} {seed} {config}", progress=progress,
+        fingerprint=f"features {sets.train.name} {sets.train.shape} {seed} {config} {sets.digest}", progress=progress,
     )  # fmt: skip
     network.balance(sets.train)
     return network, problem.accuracy(), result

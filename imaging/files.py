@@ -12,10 +12,29 @@ from typing import Self
 
 from imaging.errors import ImagingError
 
-__all__ = ["MARK", "Output", "drop_damaged", "writing"]
+__all__ = ["MARK", "Output", "check_file", "drop_damaged", "writing"]
 
 MARK = "imaging.json"
 """Name of the file by which a folder of results is known to be ours, and may be replaced."""
+
+_CHECKPOINTS = "*checkpoint.safetensors"
+
+
+def check_file(path: Path, *, force: bool = False) -> None:
+    """Refuses a file that could not be written, before anything is spent on what it is to hold.
+
+    Raises:
+        ImagingError: ``path`` exists and ``force`` is false, is a folder, or cannot be written.
+    """
+    try:
+        if path.is_dir() or (path.exists() and not force):
+            what = "is a folder" if path.is_dir() else "exists"
+            raise ImagingError(f"{path} {what}: choose another -o" + ", or replace it with --force" * path.is_file())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(path.parent, os.W_OK):
+            raise ImagingError(f"{path}: cannot be written (its folder is read-only): choose another -o")
+    except OSError as error:
+        raise ImagingError(f"{path}: cannot be written ({error.strerror}): choose another -o") from error
 
 
 @contextmanager
@@ -25,12 +44,9 @@ def writing(path: Path, *, force: bool = False) -> Iterator[Path]:
     Raises:
         ImagingError: ``path`` exists and ``force`` is false, or it cannot be written.
     """
-    if path.is_dir() or (path.exists() and not force):
-        what = "is a folder" if path.is_dir() else "exists"
-        raise ImagingError(f"{path} {what}: choose another -o" + ", or replace it with --force" * path.is_file())
+    check_file(path, force=force)
     hidden: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         hidden = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.stem}-"))
         yield hidden / path.name
         # Some writers make files that only their owner may read.
@@ -77,13 +93,15 @@ class Output:
 
     def __init__(self, destination: Path, *, force: bool = False) -> None:
         self.destination = destination
-        if destination.exists():
-            if not force:
-                raise ImagingError(f"{destination} exists: choose another -o, or replace it with --force")
-            if not (destination / MARK).is_file():
-                raise ImagingError(f"{destination} was not made by imaging: choose another -o")
-        self.path = destination.absolute().with_name(f".{destination.absolute().name}.partial")
         try:
+            if destination.is_symlink():
+                raise ImagingError(f"{destination} is a link: give the folder itself, or choose another -o")
+            if destination.exists():
+                if not force:
+                    raise ImagingError(f"{destination} exists: choose another -o, or replace it with --force")
+                if not (destination / MARK).is_file():
+                    raise ImagingError(f"{destination} was not made by imaging: choose another -o")
+            self.path = destination.absolute().with_name(f".{destination.absolute().name}.partial")
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ImagingError(f"{destination}: cannot be written ({error.strerror}): choose another -o") from error
@@ -107,13 +125,14 @@ class Output:
         return self.path / f"{stage}checkpoint.safetensors"
 
     def _checkpoints(self) -> list[Path]:
-        return sorted(self.path.glob("*checkpoint.safetensors"))
+        return sorted(self.path.glob(_CHECKPOINTS))
 
     def finish(self, facts: str) -> None:
         """Writes ``facts``, JSON, beside the results and moves the folder into place."""
         (self.path / MARK).write_text(facts, encoding="utf-8")
-        for checkpoint in self._checkpoints():
-            checkpoint.unlink()
         if self.destination.exists():
             shutil.rmtree(self.destination)
         os.replace(self.path, self.destination)
+        # Only now: were the folder not to come into its place, the same command should go on from here.
+        for checkpoint in self.destination.glob(_CHECKPOINTS):
+            checkpoint.unlink()

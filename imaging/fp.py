@@ -67,6 +67,14 @@ class Flexible:
         """The process, with all that is learned at its start, where it is ``vp`` (or ``cld``)."""
         if self.process == "cld":
             return critically_damped(self.dim, gamma=self.gamma)
+        if self.dim % 2 and self.process in ("fp-drift", "fp"):
+            raise ImagingError(
+                f"{self.process} turns pairs of modes, and {self.dim} modes are odd: choose another --size"
+            )
+        if self.rank > self.dim // 2:
+            raise ImagingError(
+                f"a rotation of rank {self.rank} needs {2 * self.rank} modes of {self.dim}: lower --rank"
+            )
         cosines: Basis = CosineBasis(self.shape)
         basis = cosines
         if self.rank:
@@ -113,6 +121,7 @@ class FlexibleModel(ImageModel):
     """
 
     kind: ClassVar[str] = "flexible"
+    remedy: ClassVar[str] = "give one that train --process vp, fp-… or cld made"
     samplers: ClassVar[tuple[str, ...]] = ("heun", "euler-maruyama", "ancestral")
     denoiser: FlexibleDenoiser | PhaseDenoiser
     design: Flexible = field(kw_only=True)

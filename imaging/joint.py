@@ -76,7 +76,7 @@ def train_flexible(
             with nullcontext() if stage else frozen(model.process):
                 done = train(
                     model.denoiser, problem, part, seed=seed + bool(stage), checkpoint=folder.checkpoint_of(stage),
-                    fingerprint=f"flexible {stage} {model.facts()} {config} {jointly} {seed}",
+                    fingerprint=f"flexible {stage} {model.facts()} {config} {jointly} {seed} {sets.digest}",
                     within=(0 if stage else first, config.steps), progress=progress,
                 )  # fmt: skip
             if steps:

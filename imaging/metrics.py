@@ -136,6 +136,11 @@ def inception_features(images: Images, weights: Path) -> Array:
     return np.concatenate(parts).astype(np.float64)
 
 
+def _enough(name: str, n: int, what: str = "") -> None:
+    if n <= _NEIGHBOURS:
+        raise ImagingError(f"{name} has {n} images: at least {_NEIGHBOURS + 1} {what}are needed")
+
+
 class Reference:
     """Real images that made ones are judged by; what depends on them alone is computed once.
 
@@ -147,6 +152,7 @@ class Reference:
     """
 
     def __init__(self, sets: ImageSets, features: Features, *, seed: int, inception: Path | None = None) -> None:
+        _enough(sets.train.name, min(len(sets.train), len(sets.test)), "to learn from and as many to judge by ")
         self.shape, self.name, self.seed = sets.train.shape, sets.train.name, seed
         self._maps: dict[str, Callable[[Images], Array]] = {f"FD-{features.name}": features.of}
         if inception is not None:
@@ -176,6 +182,7 @@ class Reference:
         """
         if made.shape != self.shape:
             raise ImagingError(f"{made.name}: images of shape {made.shape}, but those of {self.name} are {self.shape}")
+        _enough(made.name, len(made))
         rows: list[dict[str, Any]] = []
         drawn = {name: of(made) for name, of in self._maps.items()}
         for name, z in drawn.items():

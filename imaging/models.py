@@ -5,6 +5,7 @@ What a kind of model adds to it, its process and its sampler, is in the module o
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from abc import ABC, abstractmethod
@@ -74,6 +75,8 @@ class ImageModel(ABC):
     """An image diffusion and what it was learned from.
 
     Attributes:
+        kind: the key of its facts by which a folder is known to hold one.
+        remedy: what to do where one of this kind is needed and another is given.
         samplers: names that the attribute ``sampler`` of this kind may have; none if it is sampled in one way only.
         network: size of the U-Net.
         denoiser: the model of the score, with its process.
@@ -82,6 +85,7 @@ class ImageModel(ABC):
     """
 
     kind: ClassVar[str]
+    remedy: ClassVar[str] = "give such a one"
     samplers: ClassVar[tuple[str, ...]] = ()
     network: UNetConfig
     denoiser: Denoiser
@@ -129,6 +133,14 @@ class ImageModel(ABC):
         """
         raise ImagingError(f"a model of kind {self.kind} cannot revise images: train one of another process")
 
+    @property
+    def digest(self) -> str:
+        """First 16 hexadecimal digits of the SHA-256 of facts and weights."""
+        total = hashlib.sha256(json.dumps(self.facts(), sort_keys=True).encode())
+        for _, tensor in sorted(self.denoiser.state_dict().items()):
+            total.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return total.hexdigest()[:16]
+
     def common_facts(self) -> dict[str, Any]:
         """The facts that every kind has."""
         return {"network": asdict(self.network), "learned": self.learned, "data": self.source}
@@ -160,7 +172,7 @@ class ImageModel(ABC):
                 raise ImagingError(f"{folder} holds no {name}: give a model folder from train or learn-schedule")
         try:
             facts = json.loads((folder / MARK).read_text(encoding="utf-8"))["model"]
-            model = cls._made(facts, load_file(folder / _WEIGHTS))
+            model = cls._made(folder, facts, load_file(folder / _WEIGHTS))
             model.read_beside(folder)
             return model
         except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -168,16 +180,22 @@ class ImageModel(ABC):
             raise ImagingError(f"{folder} holds no readable model ({what}): train it again") from error
 
     @classmethod
-    def _made(cls, facts: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
-        """A model of known facts and weights, ready to sample from."""
+    def _made(cls, where: Path, facts: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
+        """A model of known facts and weights, read at ``where``, ready to sample from."""
         kind = next((name for name in _KINDS if name in facts), None)
         if kind is None:
             raise ValueError("of no kind that is known")
         module, name = _KINDS[kind]
         found = getattr(import_module(module), name)
         if not issubclass(found, cls):
-            raise ValueError(f"of kind {kind}, where {cls.kind} is needed")
+            raise ImagingError(
+                f"{where} is a model of kind {kind}, where one of kind {cls.kind} is needed: {cls.remedy}"
+            )
+        if not {"name", "size"} <= facts["data"].keys():
+            raise ValueError("it does not say what it was learned from")
         model = cast(Self, found.untrained(facts))
+        if any(not t.isfinite().all() for t in tensors.values() if t.is_floating_point()):
+            raise ValueError("not all of its weights are numbers")
         model.denoiser.load_state_dict(tensors)
         model.denoiser.eval().requires_grad_(False)
         return model
@@ -213,7 +231,7 @@ class ImageModel(ABC):
             with safe_open(path, framework="pt") as handle:
                 facts = json.loads((handle.metadata() or {})["model"])
                 tensors = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118 - not a dict
-            model = cls._made(facts.pop("model"), tensors)
+            model = cls._made(path, facts.pop("model"), tensors)
         except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
             what = str(error).splitlines()[0]
             raise ImagingError(f"{path} holds no readable model ({what}): train it again") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PATH",
     "Commands",
+    "Real",
     "SetName",
     "Widths",
     "config_of",
@@ -40,7 +42,12 @@ __all__ = [
 F = TypeVar("F", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
-_NOT_WRITABLE = frozenset((errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT, errno.EPERM, errno.EIO))
+_WIDEST = 8192
+"""Most channels of a network."""
+
+_NOT_WRITABLE = frozenset(
+    (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT, errno.EPERM, errno.EIO, errno.ENAMETOOLONG)
+)
 
 
 class Commands(click.Group):
@@ -126,11 +133,21 @@ class SetName(click.ParamType):
         return str(value)
 
 
+class Real(click.FloatRange):
+    """A finite number within bounds; click's own lets what is not a number pass."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        found = float(super().convert(value, param, ctx))
+        if not math.isfinite(found):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return found
+
+
 data_options = stack(
     click.option("--data", type=SetName(), default="fashion-mnist", show_default=True,
                  help="fashion-mnist, emoji, mnist, cifar10, afhq, ffhq, or folder (of any images)."),
     click.option("--data-path", type=PATH, help="Where its files are, if not where their Debian package puts them."),
-    click.option("--size", type=click.IntRange(min=8), default=32, show_default=True,
+    click.option("--size", type=click.IntRange(8, 4096), default=32, show_default=True,
                  help="Side of the images in pixels."),
 )  # fmt: skip
 seed_option = click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=1, show_default=True,
@@ -144,8 +161,8 @@ output_options = stack(
 
 training_options = stack(
     click.option("--steps", type=click.IntRange(min=1), help="Training steps, instead of the default."),
-    click.option("--batch", type=click.IntRange(min=1), help="Images per step, instead of the default."),
-    click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True),
+    click.option("--batch", type=click.IntRange(1, 100_000), help="Images per step, instead of the default."),
+    click.option("--learning-rate", type=Real(min=0, min_open=True),
                  help="Peak rate, instead of the default."),
 )  # fmt: skip
 
@@ -157,8 +174,8 @@ class Widths(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
         parts = str(value).split(",")
-        if not all(part.strip().isdigit() and int(part) > 0 for part in parts):
-            self.fail(f"{value!r} is not a list of whole numbers, as in 32,64,128", param, ctx)
+        if not all(part.strip().isdecimal() and 0 < int(part) <= _WIDEST for part in parts):
+            self.fail(f"{value!r} is not a list of whole numbers from 1 to {_WIDEST:,}, as in 32,64,128", param, ctx)
         return tuple(int(part) for part in parts)
 
 
@@ -195,7 +212,7 @@ def limit_threads(threads: int | None) -> None:
 model_path_option = click.option(
     "--data-path", type=PATH, help="Where the files of the model's data are, if not as usual."
 )
-gain_option = click.option("--gain", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True,
+gain_option = click.option("--gain", type=Real(min=0, min_open=True), default=10.0, show_default=True,
                      help="How many times faster a schedule is learned than a network.")  # fmt: skip
 subspaces_option = click.option("--subspaces", type=click.IntRange(1, 8), default=2, show_default=True,
                      help="Bands of frequency, each with its own schedule; 1 is isotropic.")  # fmt: skip

@@ -25,7 +25,7 @@ from genodiff.core.training import TrainingConfig, TrainingResult, train
 from genodiff.core.trajectory import preconditioned_score_matching
 from imaging.datasets import Images, ImageSets, load
 from imaging.errors import ImagingError
-from imaging.files import Output, drop_damaged
+from imaging.files import Output, check_file, drop_damaged
 from imaging.models import ImageModel
 from imaging.networks import UNetConfig
 from imaging.toad import Toad, ToadModel, edm_times
@@ -102,8 +102,7 @@ def train_features(
     """Trains a feature network, writes its weights and returns its accuracy on the test set."""
     from imaging import features
 
-    if output.exists() and not force:
-        raise ImagingError(f"{output} exists: choose another -o, or replace it with --force")
+    check_file(output, force=force)
     sets = source.load()
     config = features.TRAINING if steps is None else replace(features.TRAINING, steps=steps)
     checkpoint = output.with_name(f".{output.name}.checkpoint.safetensors")
@@ -202,7 +201,7 @@ def train_model(
         with frozen(model.process):
             result = train(
                 model.denoiser, problem, config, seed=seed, checkpoint=folder.checkpoint,
-                fingerprint=f"train {model.facts()} {config} {seed}", progress=progress,
+                fingerprint=f"train {model.facts()} {config} {seed} {sets.digest}", progress=progress,
             )  # fmt: skip
         finish(model, folder, result, command="train", training=asdict(config), seed=seed)
     return result
@@ -245,7 +244,10 @@ def learn_schedule(
         if old.clock is not None:
             raise ImagingError(f"{start} has a learned time: give the model it was learned for")
         if old.toad.subspaces not in (1, subspaces):
-            raise ImagingError(f"{start} has {old.toad.subspaces} subspaces, which cannot become {subspaces}")
+            raise ImagingError(
+                f"{start} has {old.toad.subspaces} subspaces, which cannot become {subspaces}: give the model that it was "
+                f"learned from, or --subspaces {old.toad.subspaces}"
+            )
         sets = Source(old.source["name"], path, old.source["size"]).load()
         toad = replace(old.toad, cuts=tuple(j / subspaces for j in range(1, subspaces)), c=c, gain=gain)
         knots = old.schedule.log_knots().detach()
@@ -268,10 +270,13 @@ def learn_schedule(
             result = core.learn_schedule(
                 model.denoiser, rows, held_out, config, seed=seed, c=c, jointly=True,
                 score_correction=score_correction and not constant_speed, repeats=REPEATS, at_once=AT_ONCE,
-                checkpoint=folder.checkpoint, fingerprint=f"schedule {model.facts()} {config} {seed} {start}",
-                progress=progress,
+                checkpoint=folder.checkpoint, progress=progress,
+                fingerprint=f"schedule {model.facts()} {config} {seed} {score_correction} {old.digest} {sets.digest}",
             )  # fmt: skip
-        finish(model, folder, result, command="learn-schedule", start=start, training=asdict(config), seed=seed)
+        finish(
+            model, folder, result, command="learn-schedule", start=start, training=asdict(config), seed=seed,
+            score_correction=score_correction,
+        )  # fmt: skip
     return result
 
 
@@ -314,9 +319,13 @@ def learn_time(
         model.denoiser, result = core.learn_time(
             model.denoiser, rows, held_out, config, seed=seed, c=old.toad.c, window=window, excess=excess,
             repeats=REPEATS, at_once=AT_ONCE, checkpoint=folder.checkpoint,
-            fingerprint=f"time {model.facts()} {config} {seed} {window} {excess} {start}", progress=progress,
+            fingerprint=f"time {model.facts()} {config} {seed} {window} {excess} {old.digest} {sets.digest}",
+            progress=progress,
         )  # fmt: skip
-        finish(model, folder, result, command="learn-time", start=start, training=asdict(config), seed=seed)
+        finish(
+            model, folder, result, command="learn-time", start=start, training=asdict(config), seed=seed,
+            window=window, excess=excess,
+        )  # fmt: skip
     return result
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +17,7 @@ from torch import nn
 from genodiff.core.networks import count_calls
 from imaging.datasets import Images, from_unit, read_images
 from imaging.errors import ImagingError
-from imaging.files import Output, writing
+from imaging.files import Output, check_file, writing
 from imaging.models import ImageModel
 from imaging.runs import Source, facts
 
@@ -82,15 +84,14 @@ def check_samples(output: Path, *, force: bool) -> None:
     """Refuses a name for samples that would fail, before anything is drawn."""
     if output.suffix != ".npz":
         raise ImagingError(f"{output}: the name of samples must end in .npz")
-    if output.exists() and not force:
-        raise ImagingError(f"{output} exists: choose another -o, or replace it with --force")
+    for path in (output, output.with_suffix(".png")):  # the picture of the first of them
+        check_file(path, force=force)
 
 
 def write_samples(
     pixels: NDArray[np.uint8], path: Path, *, said: str, force: bool = False, **beside: NDArray[np.uint8]
 ) -> None:
     """Images (n, C, H, W) uint8, a JSON line on how they were made, and other arrays by name, as one .npz."""
-    check_samples(path, force=force)
     with writing(path, force=force) as temporary:
         arrays: dict[str, Any] = {"images": pixels, "facts": np.array(said), **beside}
         np.savez_compressed(temporary, **arrays)
@@ -109,7 +110,16 @@ def read_samples(path: Path, *, size: int) -> Images:
     try:
         with np.load(path, allow_pickle=False) as held:
             return Images(path.name, held["images"])
-    except (KeyError, ValueError, OSError) as error:
+    except (
+        KeyError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        OSError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise ImagingError(f"{path} holds no images (n, C, H, W) of bytes: give an .npz from sample") from error
 
 

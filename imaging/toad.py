@@ -159,6 +159,7 @@ class ToadModel(ImageModel):
     """
 
     kind: ClassVar[str] = "toad"
+    remedy: ClassVar[str] = "give one that train --process edm made"
     denoiser: PreconditionedDenoiser
     toad: Toad = field(kw_only=True)
     grid: Grid = field(default="karras", kw_only=True)

@@ -47,9 +47,9 @@ def judged(what: str, value: float, limit: float) -> Verdict:
     return Verdict(what, value, f"at most {limit:g}", None if math.isnan(value) else value <= limit)
 
 
-def number(value: float) -> str:
-    """Three digits, or a dash for what is not a number."""
-    return "–" if math.isnan(value) else f"{value:.3g}"
+def number(value: float, digits: int = 3) -> str:
+    """So many digits, or a dash for what is not a number."""
+    return "–" if math.isnan(value) else f"{value:.{digits}g}"
 
 
 def deviation(spread: float) -> str:
@@ -66,7 +66,7 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def verdict_table(found: Sequence[Verdict]) -> str:
     """How many claims hold, and each of them."""
     word = {True: "met", False: "**missed**", None: "not known"}
-    rows = [[verdict.what, number(verdict.value), verdict.wanted, word[verdict.met]] for verdict in found]
+    rows = [[verdict.what, number(verdict.value, 4), verdict.wanted, word[verdict.met]] for verdict in found]
     met = f"{sum(verdict.met is True for verdict in found)} of {len(found)} met."
     return f"{met}\n\n" + markdown(["what is judged", "value", "wanted", "verdict"], rows)
 
