@@ -71,9 +71,10 @@ def main() -> None:
 @click.option(
     "--process",
     type=click.Choice(["edm", *_LIKELY, *_FIELDS]),
+    metavar="NAME",
     default="edm",
     show_default=True,
-    help="The forward process; of vp, fp-… and cld a likelihood can be given.",
+    help="The forward process, one of those below; of vp, fp-… and cld a likelihood can be given.",
 )
 @click.option(
     "--jointly",

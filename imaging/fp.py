@@ -68,13 +68,9 @@ class Flexible:
         if self.process == "cld":
             return critically_damped(self.dim, gamma=self.gamma)
         if self.dim % 2 and self.process in ("fp-drift", "fp"):
-            raise ImagingError(
-                f"{self.process} turns pairs of modes, and {self.dim} modes are odd: choose another --size"
-            )
+            raise ImagingError(f"{self.process} pairs modes, and {self.dim} are odd: choose another --size")
         if self.rank > self.dim // 2:
-            raise ImagingError(
-                f"a rotation of rank {self.rank} needs {2 * self.rank} modes of {self.dim}: lower --rank"
-            )
+            raise ImagingError(f"rank {self.rank} needs {2 * self.rank} modes, and there are {self.dim}: lower --rank")
         cosines: Basis = CosineBasis(self.shape)
         basis = cosines
         if self.rank:

@@ -80,7 +80,7 @@ def train_flexible(
                     within=(0 if stage else first, config.steps), progress=progress,
                 )  # fmt: skip
             if steps:
-                result = done
+                result = replace(done, steps=result.steps + done.steps)
         finish(model, folder, result, command="train", jointly=jointly, training=asdict(config), seed=seed)
     return result
 

