@@ -39,8 +39,9 @@ def test_all_commands_are_there() -> None:
         "", "synthesize", "fit", "sample", "evaluate", "audit", "utility", "inspect", "simulate", "simulate ld-blocks",
         "simulate coalescent", "reproduce", "reproduce gou-mixture", "reproduce gou-snps", "reproduce gou-chr22",
         "reproduce artificial-genomes",
-        "imaging", "imaging train", "imaging learn-schedule", "imaging learn-time", "imaging sample",
-        "imaging train-features", "imaging evaluate", "imaging reproduce",
+        "imaging", "imaging train", "imaging learn-schedule", "imaging learn-time", "imaging learn", "imaging sample",
+        "imaging train-autoencoder", "imaging stroke-to-image", "imaging train-features", "imaging evaluate",
+        "imaging reproduce",
         "baseline", *(f"baseline {name}" for name in baselines.names()),
     }  # fmt: skip
 
