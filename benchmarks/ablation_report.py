@@ -41,7 +41,7 @@ SHOWN = {
 """Metric → heading and ideal value; NaN where the floor is the ideal."""
 
 GROUPS = {
-    "Drift": ("drift/", "a: contraction of the leading mode, 1 is isotropic and .5 the default; fp-noise: learned rates"),
+    "Drift": ("drift/", "a: contraction of the leading mode, 1 isotropic, .5 the default; fp-noise: learned"),
     "Modes of the drift": ("basis/", "default: principal components within LD blocks"),
     "Shrinkage of covariances": ("shrink/", "default: every lag between sites by itself"),
     "Anchors": ("anchors/", "none: one component and noise alone, the start of an isotropic diffusion"),
