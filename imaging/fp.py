@@ -207,8 +207,7 @@ class FlexibleModel(ImageModel):
             raise ImagingError("a model of cld cannot revise images: take one of edm, vp or fp-…")
         first = time_of_level(self.level, level, earliest=self.last, latest=self.process.horizon)
         times, x = self.times(steps, first=first), self.standardised(values)
-        start = times[0].to(x)
-        noised, _ = self.process.transition(torch.zeros_like(start), start).sample(x, generator=generator)
+        noised = self.process.noised(x, times[0].to(x), generator=generator)
         return self.restored(self._rule().sample(noised, times, generator=generator))
 
     def facts(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import torch
 
 from genodiff.core.training import TrainingConfig
 from imaging import autoencoder, denoising, runs
-from imaging.autoencoder import load_autoencoder, reconstructed, train_autoencoder
+from imaging.autoencoder import digest_of, load_autoencoder, reconstructed, train_autoencoder
 from imaging.datasets import Images
 from imaging.errors import ImagingError
 from imaging.files import writing
@@ -229,6 +229,7 @@ def reproduce(output: Path, settings: Settings, *, command: str, progress: bool 
     for task in settings.tasks:
         judge, models = judges[task.source.name], {}
         encoder = None if task.encoding is None else _encoder(task, judge, stages, records, settings.seed, progress)
+        latents = None if encoder is None else digest_of(encoder)
         rows = [row for row in settings.rows if encoder is None or ROWS[row] is not None]
         cells = [(row, settings.seed + k) for k in range(settings.seeds) for row in rows]
         for row, seed in tqdm(cells, desc=task.name, disable=not progress, dynamic_ncols=True):
@@ -236,7 +237,7 @@ def reproduce(output: Path, settings: Settings, *, command: str, progress: bool 
                 f"{task.name}-{row}".replace(" ", "-"), partial(_train, task, row, seed, encoder, progress),
                 data=judge.data, source=task.source.facts(), network=asdict(task.network),
                 config=asdict(task.training), seed=seed, row=ROWS[row] or "edm", torch=torch.__version__,
-                encoder=None if encoder is None else load_autoencoder(encoder).digest,
+                encoder=latents,
             )  # fmt: skip
             model = ImageModel.load(path)
             if seed == settings.seed:
@@ -292,7 +293,7 @@ def _encoder(
     held = path / "autoencoder"
     measure = partial(_reconstructed, held, judge)
     left = stages.value_of(
-        f"{task.source.name}-reconstructed", measure, encoder=load_autoencoder(held).digest,
+        f"{task.source.name}-reconstructed", measure, encoder=digest_of(held),
         features=judge.features.digest, judged_with=judge.seed,
     )  # fmt: skip
     about = {"data": task.name, "row": "test images, encoded and decoded", "seed": seed, "sampler": "bridge"}
