@@ -15,7 +15,7 @@ from genodiff.core.training import TrainingConfig, TrainingResult, train
 from imaging.autoencoder import LatentSpace, encoded, load_autoencoder
 from imaging.datasets import ImageSets
 from imaging.files import Output
-from imaging.networks import UNetConfig
+from imaging.networks import Precision, UNetConfig, trained_in
 from imaging.runs import AT_ONCE, HELD_OUT, REPEATS, TRAINING, Source, check_size, finish, rows_of
 from imaging.spde import Field, FieldModel, Process, equal_noise
 
@@ -41,6 +41,7 @@ def train_field(
     network: UNetConfig,
     config: TrainingConfig = DENOISING,
     seed: int = 1,
+    precision: Precision = "float32",
     force: bool = False,
     progress: bool = False,
 ) -> TrainingResult:
@@ -57,6 +58,7 @@ def train_field(
         network: size of the U-Net.
         config: length, rates and batch.
         seed: of weights, batches and noise.
+        precision: of the network in training.
         force: replace what is there.
         progress: show a bar.
     """
@@ -76,12 +78,12 @@ def train_field(
             model.denoiser, rows, held_out, grid=equal_noise(model.process, _CELLS), batch=config.batch, seed=seed,
             repeats=REPEATS, objective=design.objective, at_once=AT_ONCE,
         )  # fmt: skip
-        with frozen(model.process):
+        with frozen(model.process), trained_in(model.denoiser.network, precision):
             result = train(
                 model.denoiser, problem, config, seed=seed, checkpoint=folder.checkpoint,
-                fingerprint=f"field {model.facts()} {config} {seed} {sets.digest}", progress=progress,
+                fingerprint=f"field {model.facts()} {config} {seed} {precision} {sets.digest}", progress=progress,
             )  # fmt: skip
-        finish(model, folder, result, command="train", training=asdict(config), seed=seed)
+        finish(model, folder, result, command="train", training=asdict(config), seed=seed, precision=precision)
     return result
 
 

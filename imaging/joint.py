@@ -17,7 +17,7 @@ from genodiff.core.losses import VectorProblem
 from genodiff.core.training import TrainingConfig, TrainingResult, train
 from imaging.files import Output
 from imaging.fp import EARLIEST, Flexible, FlexibleModel, Process
-from imaging.networks import UNetConfig
+from imaging.networks import Precision, UNetConfig, trained_in
 from imaging.runs import AT_ONCE, REPEATS, TRAINING, Source, check_size, finish, rows_of
 
 __all__ = ["EVIDENCE", "train_flexible"]
@@ -36,6 +36,7 @@ def train_flexible(
     network: UNetConfig,
     config: TrainingConfig = EVIDENCE,
     seed: int = 1,
+    precision: Precision = "float32",
     force: bool = False,
     progress: bool = False,
 ) -> TrainingResult:
@@ -52,6 +53,7 @@ def train_flexible(
         network: size of the U-Net.
         config: length, rates and batch, of both stages together.
         seed: of weights, batches and noise.
+        precision: of the network in training.
         force: replace what is there.
         progress: show a bar.
     """
@@ -73,15 +75,24 @@ def train_flexible(
         result = TrainingResult()
         for stage, steps in stages.items():
             part = replace(config, steps=steps, warmup=min(config.warmup, max(1, steps // 10)))
-            with nullcontext() if stage else frozen(model.process):
+            with nullcontext() if stage else frozen(model.process), trained_in(model.denoiser.network, precision):
                 done = train(
                     model.denoiser, problem, part, seed=seed + bool(stage), checkpoint=folder.checkpoint_of(stage),
-                    fingerprint=f"flexible {stage} {model.facts()} {config} {jointly} {seed} {sets.digest}",
+                    fingerprint=f"flexible {stage} {model.facts()} {config} {jointly} {seed} {precision} {sets.digest}",
                     within=(0 if stage else first, config.steps), progress=progress,
                 )  # fmt: skip
             if steps:
                 result = replace(done, steps=result.steps + done.steps)
-        finish(model, folder, result, command="train", jointly=jointly, training=asdict(config), seed=seed)
+        finish(
+            model,
+            folder,
+            result,
+            command="train",
+            jointly=jointly,
+            training=asdict(config),
+            seed=seed,
+            precision=precision,
+        )
     return result
 
 

@@ -27,7 +27,7 @@ from imaging.datasets import Images, ImageSets, load
 from imaging.errors import ImagingError
 from imaging.files import Output, check_file, drop_damaged
 from imaging.models import ImageModel
-from imaging.networks import UNetConfig
+from imaging.networks import Precision, UNetConfig, trained_in
 from imaging.toad import Toad, ToadModel, edm_times
 
 __all__ = [
@@ -182,6 +182,7 @@ def train_model(
     network: UNetConfig,
     config: TrainingConfig = TRAINING,
     seed: int = 1,
+    precision: Precision = "float32",
     force: bool = False,
     progress: bool = False,
 ) -> TrainingResult:
@@ -198,12 +199,12 @@ def train_model(
             model.denoiser, rows, held_out, grid=edm_times(model.process), batch=config.batch, seed=seed,
             repeats=REPEATS, objective=preconditioned_score_matching, at_once=AT_ONCE,
         )  # fmt: skip
-        with frozen(model.process):
+        with frozen(model.process), trained_in(model.denoiser.network, precision):
             result = train(
                 model.denoiser, problem, config, seed=seed, checkpoint=folder.checkpoint,
-                fingerprint=f"train {model.facts()} {config} {seed} {sets.digest}", progress=progress,
+                fingerprint=f"train {model.facts()} {config} {seed} {precision} {sets.digest}", progress=progress,
             )  # fmt: skip
-        finish(model, folder, result, command="train", training=asdict(config), seed=seed)
+        finish(model, folder, result, command="train", training=asdict(config), seed=seed, precision=precision)
     return result
 
 

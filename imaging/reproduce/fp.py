@@ -23,7 +23,7 @@ from imaging.errors import ImagingError
 from imaging.files import writing
 from imaging.fp import FlexibleModel, Process
 from imaging.likelihood import bits_per_dimension
-from imaging.networks import UNetConfig
+from imaging.networks import Precision, UNetConfig
 from imaging.reproduce import fp_page, plane
 from imaging.reproduce.judge import Judge
 from imaging.reproduce.stages import Stages
@@ -54,6 +54,7 @@ class Task:
         training: of every model, both stages together.
         images: of the test set whose likelihood is taken.
         samples: drawn for the Fréchet distance; 0 leaves it out.
+        precision: of the networks in training.
     """
 
     source: Source
@@ -61,6 +62,7 @@ class Task:
     training: TrainingConfig
     images: int
     samples: int
+    precision: Precision = "float32"
 
 
 @dataclass(frozen=True)
@@ -91,11 +93,12 @@ _DIGITS, _GARMENTS = Source("mnist", size=28), Source("fashion-mnist")
 FULL = Settings(
     tasks=(
         Task(
-            _DIGITS, UNetConfig(widths=(24, 48), blocks=1), replace(joint.EVIDENCE, steps=3000), images=250, samples=0
+            _DIGITS, UNetConfig(widths=(24, 48), blocks=1), replace(joint.EVIDENCE, steps=1200), images=100,
+            samples=0, precision="bfloat16",
         ),
         Task(
-            _GARMENTS, UNetConfig(widths=(16, 32, 64), blocks=1), replace(joint.EVIDENCE, steps=3000), images=250,
-            samples=2000,
+            _GARMENTS, UNetConfig(widths=(16, 32, 64), blocks=1), replace(joint.EVIDENCE, steps=1200), images=100,
+            samples=1000, precision="bfloat16",
         ),
     ),
     plane=plane.FULL,
@@ -186,7 +189,7 @@ def reproduce(output: Path, settings: Settings, *, command: str, progress: bool 
             path, seconds = stages.folder_of(
                 f"{name}-{ROWS[row][0]}", partial(_train, task, row, seed, progress), data=judge.data,
                 source=task.source.facts(), network=asdict(task.network), config=asdict(task.training),
-                seed=seed, row=ROWS[row], torch=torch.__version__,
+                seed=seed, row=ROWS[row], precision=task.precision, torch=torch.__version__,
             )  # fmt: skip
             model = FlexibleModel.load(path)
             measure: Callable[[], Any] = partial(_judged, model, judge, task, steps=settings.steps, seed=seed)
@@ -216,5 +219,5 @@ def _train(task: Task, row: str, seed: int, progress: bool, path: Path) -> None:
     process, jointly = ROWS[row]
     joint.train_flexible(
         task.source, path, process=process, jointly=jointly, network=task.network, config=task.training, seed=seed,
-        progress=progress,
+        precision=task.precision, progress=progress,
     )  # fmt: skip

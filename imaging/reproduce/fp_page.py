@@ -162,7 +162,8 @@ def write_page(
     several = f"seeds {seeds[0]}–{seeds[-1]}, mean ± standard deviation" if len(seeds) > 1 else f"seed {seeds[0]}"
     recipes = "; ".join(
         f"{task.source.name} at {task.source.size} × {task.source.size}: widths "
-        f"{', '.join(map(str, task.network.widths))}, {task.training.steps:,} steps of {task.training.batch}"
+        f"{', '.join(map(str, task.network.widths))}, {task.training.steps:,} steps of {task.training.batch} "
+        f"in {task.precision}"
         for task in settings.tasks
     )
     lines = [

@@ -24,7 +24,7 @@ from imaging.datasets import Images
 from imaging.errors import ImagingError
 from imaging.files import writing
 from imaging.models import ImageModel
-from imaging.networks import UNetConfig
+from imaging.networks import Precision, UNetConfig
 from imaging.reproduce import geometry, spde_page
 from imaging.reproduce.judge import Judge
 from imaging.reproduce.stages import Stages
@@ -63,6 +63,7 @@ class Task:
         training: of every model.
         samples: images of a cell.
         encoding: training of an autoencoder of whose latents the models are; ``None`` for pixels.
+        precision: of the networks in training.
     """
 
     source: Source
@@ -70,6 +71,7 @@ class Task:
     training: TrainingConfig
     samples: int
     encoding: TrainingConfig | None = None
+    precision: Precision = "float32"
 
     @property
     def name(self) -> str:
@@ -103,19 +105,26 @@ class Settings:
 
 
 def _tasks(
-    steps: int, samples: int, widths: tuple[int, ...], encoding: TrainingConfig, **short: Any
+    steps: int,
+    samples: int,
+    widths: tuple[int, ...],
+    encoding: TrainingConfig,
+    *,
+    precision: Precision = "float32",
+    **short: Any,
 ) -> tuple[Task, ...]:
     pixels = UNetConfig(widths=widths, blocks=1)
     latents = UNetConfig(widths=widths[:2] if len(widths) > 2 else widths, blocks=1, patch=1)
     training = replace(denoising.DENOISING, steps=steps, **short)
     emoji, garments = Source("emoji"), Source("fashion-mnist")
     return (
-        Task(emoji, pixels, training, samples), Task(garments, pixels, training, samples),
-        Task(emoji, latents, training, samples, encoding),
-    )  # fmt: skip
+        Task(emoji, pixels, training, samples, precision=precision),
+        Task(garments, pixels, training, samples, precision=precision),
+        Task(emoji, latents, training, samples, encoding, precision=precision),
+    )
 
 
-FULL = Settings(_tasks(2500, 2000, (16, 32, 64), replace(autoencoder.TRAINING, steps=1500)))
+FULL = Settings(_tasks(1000, 1000, (16, 32, 64), replace(autoencoder.TRAINING, steps=1000), precision="bfloat16"))
 """Hours of one core."""
 
 QUICK = Settings(
@@ -149,7 +158,8 @@ def settings_of(
 
 def _train(task: Task, row: str, seed: int, encoder: Path | None, progress: bool, path: Path) -> None:
     common: dict[str, Any] = {
-        "network": task.network, "config": task.training, "seed": seed, "progress": progress
+        "network": task.network, "config": task.training, "seed": seed, "progress": progress,
+        "precision": task.precision,
     }  # fmt: skip
     process = ROWS[row]
     if process is None:
@@ -237,7 +247,7 @@ def reproduce(output: Path, settings: Settings, *, command: str, progress: bool 
                 f"{task.name}-{row}".replace(" ", "-"), partial(_train, task, row, seed, encoder, progress),
                 data=judge.data, source=task.source.facts(), network=asdict(task.network),
                 config=asdict(task.training), seed=seed, row=ROWS[row] or "edm", torch=torch.__version__,
-                encoder=latents,
+                encoder=latents, precision=task.precision,
             )  # fmt: skip
             model = ImageModel.load(path)
             if seed == settings.seed:
