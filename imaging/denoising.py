@@ -25,7 +25,7 @@ DENOISING = replace(TRAINING, learning_rate=5e-4)
 """Of a network by denoising."""
 
 _CELLS = 256
-_SCALED_BY = 2048
+_SCALED_BY = 512
 """Images by which a network is scaled."""
 
 

@@ -124,7 +124,7 @@ def _tasks(
     )
 
 
-FULL = Settings(_tasks(1000, 1000, (16, 32, 64), replace(autoencoder.TRAINING, steps=1000), precision="bfloat16"))
+FULL = Settings(_tasks(800, 500, (16, 32, 64), replace(autoencoder.TRAINING, steps=1000), precision="bfloat16"))
 """Hours of one core."""
 
 QUICK = Settings(
