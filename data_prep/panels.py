@@ -12,12 +12,12 @@ from data_prep.errors import InputError, OutputError
 from data_prep.files import read_text
 from data_prep.variants import VariantTable
 
-__all__ = ["PARENT", "attach_panel", "parents_of", "read_panel", "read_parents", "write_panel"]
+__all__ = ["PARENT", "SAMPLE_COLUMNS", "attach_panel", "parents_of", "read_panel", "read_parents", "write_panel"]
 
 PARENT = "super_pop"
 """Column of a panel that says within what the labels of another column lie."""
 
-_SAMPLE = ("sample", "#sample", "iid", "#iid", "id", "sample_id", "individual")
+SAMPLE_COLUMNS = ("sample", "#sample", "iid", "#iid", "id", "sample_id", "individual")
 _LABEL = ("super_pop", "label", "pop", "population")
 
 
@@ -48,7 +48,7 @@ def read_panel(path: str | os.PathLike[str], column: str | None = None) -> pd.Se
     separator = next((s for s in ("\t", ",") if s in lines[0][1]), None)
     head = _fields(lines[0][1], separator)
     lower = [name.lower() for name in head]
-    at = next((lower.index(name) for name in _SAMPLE if name in lower), None)
+    at = next((lower.index(name) for name in SAMPLE_COLUMNS if name in lower), None)
     wanted = [column.lower()] if column is not None else list(_LABEL)
     label_at = next((lower.index(name) for name in wanted if name in lower), None)
     if at is not None and label_at is not None and at != label_at:

@@ -40,7 +40,8 @@ class VariantTable:
             carries no meaning.
         sites: one row per variant with the columns ``contig`` (str), ``position`` (int, bp, 1-based), ``id``, ``ref``,
             ``alt`` (str); further columns (for example ``cM``) are carried along. Sorted by position within a contig.
-        samples: one row per person, indexed by sample name; a column ``label`` (str) where a panel was given.
+        samples: one row per person, indexed by sample name; a column ``label`` (str) where a panel was given. On X,
+            where men have one copy, a row may be of two men, see :mod:`data_prep.sexes`.
         phased: bool, shape (samples, variants): whether the call carries phase (``|``). ``None`` means all phased.
         header: the ``##contig`` and ``##reference`` lines of the input, kept for the output.
 
@@ -106,6 +107,29 @@ class VariantTable:
     def n_variants(self) -> int:
         """Number of sites."""
         return self.haplotypes.shape[1]
+
+    @cached_property
+    def people(self) -> tuple[str, ...]:
+        """Names of all people, in the order of the rows: of both men where a row is of two."""
+        names = self.samples.index.astype(str)
+        if "second" not in self.samples.columns:
+            return tuple(names)
+        both = zip(names, self.samples["second"].astype(str), strict=True)
+        return tuple(name for row in both for name in row if name)
+
+    @property
+    def n_people(self) -> int:
+        """Number of people: of rows, and of second men in them."""
+        return len(self.people)
+
+    @property
+    def missing_calls(self) -> int:
+        """Number of calls (person × site) that are missing or lack an allele."""
+        absent = self.haplotypes < 0
+        if "second" not in self.samples.columns:
+            return int(absent.any(axis=2).sum())
+        pair = (self.samples["second"] != "").to_numpy()
+        return int(absent[~pair].any(axis=2).sum() + absent[pair].sum())
 
     @property
     def labels(self) -> NDArray[Any] | None:
