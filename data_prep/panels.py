@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
 from data_prep.errors import InputError, OutputError
@@ -164,23 +165,27 @@ def attach_panel(
 
 
 def write_panel(table: VariantTable, path: str | os.PathLike[str]) -> None:
-    """Write ``sample<tab>label`` for every person.
+    """Write ``sample<tab>label`` for every person, with ``sex`` (M, F) behind it where the table has sexes.
 
     Raises:
         ValueError: the table has no labels, or a name or label holds a tab or line end.
         OutputError: the file cannot be written.
     """
-    labels = table.labels
-    if labels is None:
+    if table.labels is None:
         raise ValueError("the table has no labels")
-    names = [str(name) for name in table.samples.index]
-    for text in (*names, *map(str, set(labels))):
+    rows = np.repeat(np.arange(table.n_samples), table.people_per_row)
+    columns = [table.people, table.labels[rows]]
+    head = ["sample", "label"]
+    if "sex" in table.samples.columns:
+        columns.append(table.samples["sex"].to_numpy()[rows])
+        head.append("sex")
+    for text in (*table.people, *map(str, set(table.labels))):
         if re.search(r"[\t\r\n]", text):
             raise ValueError(f"{text!r} cannot be written to a panel")
-    body = "".join(f"{name}\t{label}\n" for name, label in zip(names, labels, strict=True))
+    lines = ("\t".join(map(str, fields)) for fields in zip(*columns, strict=True))
     try:
         with open(path, "w", encoding="utf-8", newline="\n") as handle:
-            handle.write(f"sample\tlabel\n{body}")
+            handle.write("\n".join(["\t".join(head), *lines]) + "\n")
     except OSError as error:
         raise OutputError(
             f"{path} cannot be written ({error.strerror}): check the folder and the free space"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -22,7 +23,7 @@ from data_prep.files import read_text
 from data_prep.panels import SAMPLE_COLUMNS
 from data_prep.variants import VariantTable
 
-__all__ = ["Pairs", "Sexes", "read_sexes", "sex_counts", "with_sex_counts"]
+__all__ = ["Pairs", "Sexes", "panel_sexes", "read_sexes", "sex_counts", "with_sex_counts"]
 
 _SEX = ("sex", "#sex", "gender")
 _CODES = {"m": "M", "male": "M", "1": "M", "xy": "M", "f": "F", "female": "F", "2": "F", "xx": "F"}
@@ -90,6 +91,17 @@ def read_sexes(path: str | os.PathLike[str]) -> Sexes:
     if not of:
         raise InputError(f"{path} gives nobody a sex: give one line per person")
     return Sexes(of, source=str(path))
+
+
+def panel_sexes(path: str | os.PathLike[str]) -> Sexes | None:
+    """Sexes from a panel with a column ``sex`` or ``gender``, ``None`` where it has none that can be read."""
+    columns = {name.strip().lower() for name in re.split(r"[\t, ]+", read_text(path, what="panel")[0][1])}
+    if not columns & set(_SEX):
+        return None
+    try:
+        return read_sexes(path)
+    except InputError:
+        return None
 
 
 @dataclass(frozen=True)

@@ -118,17 +118,22 @@ class VariantTable:
         return tuple(name for row in both for name in row if name)
 
     @property
+    def people_per_row(self) -> NDArray[np.int64]:
+        """Number of people in each row (samples,): 2 of a pair of men, 1 otherwise."""
+        if "second" not in self.samples.columns:
+            return np.ones(self.n_samples, dtype=np.int64)
+        return 1 + (self.samples["second"] != "").to_numpy(dtype=np.int64)
+
+    @property
     def n_people(self) -> int:
-        """Number of people: of rows, and of second men in them."""
-        return len(self.people)
+        """Number of people."""
+        return int(self.people_per_row.sum())
 
     @property
     def missing_calls(self) -> int:
         """Number of calls (person × site) that are missing or lack an allele."""
         absent = self.haplotypes < 0
-        if "second" not in self.samples.columns:
-            return int(absent.any(axis=2).sum())
-        pair = (self.samples["second"] != "").to_numpy()
+        pair = self.people_per_row == 2
         return int(absent[~pair].any(axis=2).sum() + absent[pair].sum())
 
     @property

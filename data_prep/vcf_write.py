@@ -180,7 +180,7 @@ class VcfWriter:
         h = np.ascontiguousarray(pairs.T)[:, :, None].view(np.int8)
         kind = np.ones((1, 1), dtype=np.int8) if chunk.phased is None else chunk.phased[:, part].T.astype(np.int8)
         if "second" in chunk.samples.columns:
-            kind = np.where((chunk.samples["second"] != "").to_numpy(), np.int8(2), kind)
+            kind = np.where(chunk.people_per_row == 2, np.int8(2), kind)
         code = (h[:, :, 0] + 4) + 3 * h[:, :, 1]
         code += 9 * kind
         alt = count_rows(h.reshape(len(h), -1) == 1)

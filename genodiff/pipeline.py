@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from data_prep.alleles import one_alternate_each
+from data_prep.builds import build_of
 from data_prep.composition import match_labels
 from data_prep.errors import InputError
 from data_prep.maps import read_map
@@ -28,6 +30,7 @@ from genodiff.genotypes.admixture import Mixing, by_ancestry, write_ancestry
 from genodiff.inspection import inspect, removals
 from genodiff.loading import Data, DataOptions, JudgedOptions, data_inputs, hash_inputs, load_data, load_judged
 from genodiff.provenance import Provenance
+from genodiff.sexes import Drawing
 from genodiff.sites import read_learned
 from genodiff.staging import Staging, beside, check_vcf_output, drafted, drop_damaged, write_together
 
@@ -160,7 +163,13 @@ def _opened(
             loaded = load_data(data, progress=progress)
             hash_inputs(provenance, inputs)
         provenance.record("filters", loaded.filters.to_dict())
+        provenance.record("build", _build(loaded.train))
         yield staging, provenance, loaded
+
+
+def _build(table: VariantTable) -> str | None:
+    build = build_of(table.header)
+    return None if build is None else build.name
 
 
 def fit(data: DataOptions, options: FitOptions, output: Path, *, force: bool, progress: bool) -> GenotypeModel:
@@ -242,16 +251,19 @@ def sample(
     genetic_map = None if options.genetic_map is None else read_map(options.genetic_map, contig)
     mixing = Mixing(generations=options.generations, genetic_map=genetic_map)
     provenance.device = str(loaded.engine.device)
+    drawing = Drawing.of(loaded.meta.header, n=options.n, labels=options.labels)
     with drafted(output) as drafts:
         with provenance.stage("sample"):
             table = loaded.sample(
-                options.n, labels=options.labels, mixing=mixing, seed=options.seed, drafts=drafts, progress=progress
+                drawing.n, labels=drawing.labels, mixing=mixing, seed=options.seed, drafts=drafts, progress=progress
             )
         note = ""
         if options.privacy == "strict" and train is not None:
             table, note = _strict(
                 loaded, table, train, mixing=mixing, seed=options.seed, progress=progress, provenance=provenance
             )
+        table = drawing.people(one_alternate_each(table), seed=options.seed)
+        provenance.record("build", _build(table))
         write_people(table, output, force=force, threads=threads, provenance=provenance)
     return table, note
 
@@ -342,17 +354,17 @@ def _judge(
     judged = ""
     if (train.n_samples, holdout.n_samples) != (data.train.n_samples, data.holdout.n_samples):
         judged = (
-            f"Judged on {holdout.n_samples:,} of {data.holdout.n_samples:,} held-out and {train.n_samples:,} of "
-            f"{data.train.n_samples:,} training people, mixed by label as the synthetic ones."
+            f"Judged on {holdout.n_people:,} of {data.holdout.n_people:,} held-out and {train.n_people:,} of "
+            f"{data.train.n_people:,} training people, mixed by label as the synthetic ones."
         )
     if mixed.any():
-        who = "nobody" if plain is synthetic else f"the other {plain.n_samples:,} alone"
+        who = "nobody" if plain is synthetic else f"the other {plain.n_people:,} alone"
         judged += (
             f" {mixed.sum():,} of {synthetic.n_samples:,} synthetic people are of mixed descent, and nobody real is of "
             f"the same: fidelity is judged on {who}, privacy on all."
         )
         judged = judged.strip()
-    provenance.record("judged_on", {"train": train.n_samples, "holdout": holdout.n_samples, "note": judged})
+    provenance.record("judged_on", {"train": train.n_people, "holdout": holdout.n_people, "note": judged})
     with provenance.stage("evaluate"):
         evaluation = _evaluation(
             synthetic, plain, train=train, holdout=holdout, data=data, composed=composed, mixed=bool(mixed.any()),
@@ -414,19 +426,22 @@ def synthesize(
         model.save(out / "model")
         with provenance.stage("sample"):
             mixing = Mixing(generations=people.generations, genetic_map=loaded.genetic_map)
+            drawing = Drawing.of(loaded.train.header, n=people.n, labels=people.labels)
             table = model.sample(
-                people.n,
-                labels=people.labels,
+                drawing.n,
+                labels=drawing.labels,
                 mixing=mixing,
                 seed=people.seed,
                 drafts=staging.drafts,
                 progress=progress,
             )
+            table = one_alternate_each(table)
         drawn, note = table, ""
         if people.privacy == "strict":
             table, note = _strict(
                 model, table, loaded.train, mixing=mixing, seed=people.seed, progress=progress, provenance=provenance
             )
+        table = drawing.people(one_alternate_each(table), seed=people.seed)
         with provenance.stage("write"):
             write_vcf(table, out / "synthetic.vcf.gz", threads=options.threads or os.cpu_count() or 1)
             # Every run leaves the same files; without labels the panel says so with the sign of VCF.
@@ -471,12 +486,14 @@ def _cost(drawn: VariantTable, data: Data, out: Path, *, seed: int, progress: bo
 def evaluate(options: JudgedOptions, output: Path, *, seed: int, force: bool, progress: bool) -> str:
     """``genodiff evaluate``: metrics and report for genotypes made by anything; returns the verdict."""
     given = options.inputs
-    provenance = Provenance(seed=seed, configuration={"region": options.region, "maf": options.maf, **given})
+    chosen = {name: getattr(options, name) for name in ("region", "maf", "build", "multiallelic", "structural")}
+    provenance = Provenance(seed=seed, configuration={**chosen, **given})
     with Staging(output, force=force, inputs=given.values()) as staging:
         with provenance.stage("read"):
             judged, data = load_judged(options, progress=progress)
             hash_inputs(provenance, given)
         provenance.record("filters", data.filters.to_dict())
+        provenance.record("build", _build(data.train))
         try:
             verdict = _judge(
                 judged,

@@ -49,7 +49,8 @@ privacy_option = click.option(
 def synthesize(vcf: Path, output: Path, n: int | None, labels: dict[str, int] | None, **o: Any) -> None:
     """Learn from VCF, write synthetic people, and judge them against people held out.
 
-    VCF is a .vcf, .vcf.gz or .bcf of diploid calls on one contig (or one --region of it). The folder receives
+    VCF is a .vcf, .vcf.gz or .bcf of diploid calls on one contig (or one --region of it), or of X outside the
+    pseudo-autosomal regions with --sex, where men are haploid. The folder receives
     synthetic.vcf.gz with its index, synthetic.panel.tsv, model/, metrics.csv, report.html, figures/, provenance.json;
     and synthetic.ancestry.tsv.gz, the true local ancestry, if a mixture of labels is asked for; and strict.csv, what
     --privacy strict costs in fidelity.
@@ -60,6 +61,7 @@ def synthesize(vcf: Path, output: Path, n: int | None, labels: dict[str, int] | 
       genodiff synthesize chr22.vcf.gz -o out/
       genodiff synthesize chr22.vcf.gz -o out/ --panel panel.tsv --labels EUR=1000,AFR=500
       genodiff synthesize all.bcf -o out/ --region 22:1-2000000 --maf 0.05 --preset fast
+      genodiff synthesize chrX.vcf.gz -o out/ --region X:2781480-155701382 --sex sex.tsv
     """
     one_of(n, labels)
     from genodiff import pipeline
@@ -141,7 +143,7 @@ def sample(model: Path, output: Path, n: int | None, labels: dict[str, int] | No
     )  # fmt: skip
     if note:
         click.echo(note)
-    click.echo(f"{table.n_samples:,} people at {table.n_variants:,} sites: {output}")
+    click.echo(f"{table.n_people:,} people at {table.n_variants:,} sites: {output}")
 
 
 @click.command()

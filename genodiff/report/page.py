@@ -180,12 +180,12 @@ def _data(
 ) -> dict[str, Any]:
     compared = frame.loc[frame["metric"] == "sites_compared", "value"]
     dropped = frame.loc[frame["metric"] == "sites_dropped", "value"]
-    calls = train.n_samples * train.n_variants + holdout.n_samples * holdout.n_variants
-    missing = sum(int((t.haplotypes < 0).any(axis=2).sum()) for t in (train, holdout))
+    calls = train.n_people * train.n_variants + holdout.n_people * holdout.n_variants
+    missing = train.missing_calls + holdout.missing_calls
     return {
-        "synthetic": synthetic.n_samples,
-        "train": train.n_samples,
-        "holdout": holdout.n_samples,
+        "synthetic": synthetic.n_people,
+        "train": train.n_people,
+        "holdout": holdout.n_people,
         "sites": int(compared.iloc[0]) if len(compared) else holdout.n_variants,
         "dropped": int(dropped.iloc[0]) if len(dropped) else 0,
         "region": _region(holdout),
@@ -233,7 +233,7 @@ def _labels(*, synthetic: VariantTable, train: VariantTable, holdout: VariantTab
     if any(t.labels is None for t in tables.values()):
         return []
     counts = {
-        name: dict(zip(*np.unique(np.asarray(t.labels, dtype=str), return_counts=True), strict=True))
+        name: dict(zip(*np.unique(np.asarray(t.labels, dtype=str).repeat(t.people_per_row), return_counts=True), strict=True))
         for name, t in tables.items()
     }
     names = sorted(set().union(*counts.values()))
