@@ -17,7 +17,17 @@ from numpy.typing import NDArray
 
 from data_prep.variants import VariantTable
 
-__all__ = ["INFO_LINES", "AlleleRules", "info_of", "is_structural", "joined_calls", "joined_to_last", "kept_lines", "one_alternate_each", "same_record"]
+__all__ = [
+    "INFO_LINES",
+    "AlleleRules",
+    "info_of",
+    "is_structural",
+    "joined_calls",
+    "joined_to_last",
+    "kept_lines",
+    "one_alternate_each",
+    "same_record",
+]
 
 Multiallelic = Literal["drop", "split", "join"]
 

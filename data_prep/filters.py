@@ -154,7 +154,6 @@ class FilterReport:
             f"{_REMEDY.get(worst, 'relax the filters')}"
         )
 
-
     def require_diploid(self) -> None:
         """Refuse an outcome where most records have haploid calls: what is left says little of the chromosome.
 
@@ -274,9 +273,7 @@ class Order:
         self._last = 0
         self._here: set[tuple[str, str]] = set()
 
-    def judge(
-        self, position: NDArray[np.int64], alleles: Sequence[tuple[str, str]], tally: Tally
-    ) -> NDArray[np.bool_]:
+    def judge(self, position: NDArray[np.int64], alleles: Sequence[tuple[str, str]], tally: Tally) -> NDArray[np.bool_]:
         """Mask (variants,) of the sites that stay, by position and by REF and ALT; removals go to the tally."""
         if not self._split:
             keep = judge_order(position, last=self._last, tally=tally)

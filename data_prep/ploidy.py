@@ -1,8 +1,8 @@
 """How many copies of a chromosome a call is of, and what is made of calls that have one.
 
 A :class:`~data_prep.variants.VariantTable` is diploid. Haploid calls belong to X outside the pseudo-autosomal regions
-(PAR), where men are paired (:mod:`data_prep.sexes`), to Y and to mitochondria, which are refused; anywhere else a record
-with one is removed as ``non-diploid``.
+(PAR), where men are paired (:mod:`data_prep.sexes`), to Y and to mitochondria, which are refused; anywhere else a
+record with one is removed as ``non-diploid``.
 """
 
 from __future__ import annotations
@@ -129,6 +129,6 @@ class Ploidy:
     def _not_diploid(self, contig: str, kind: Kind) -> InputError:
         what = "mitochondria have" if kind == "MT" else "Y has"
         return InputError(
-            f"{self._path}: {contig} is not read, for {what} one copy and genotypes are learned in pairs of haplotypes: "
+            f"{self._path}: {contig} is not read, for {what} one copy and what is learned are pairs of haplotypes: "
             "give an autosome or X with --region"
         )

@@ -10,7 +10,6 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from data_prep.alleles import AlleleRules, kept_lines
@@ -69,7 +68,7 @@ def read_variants(
     where = None if region is None else Region.parse(region)
     source = VcfSource(path, samples=samples)
     rules = rules or AlleleRules()
-    known = build_of(source.header) or (None if build is None else build_named(build))
+    known = _build(source, build)
     ploidy = Ploidy(source.path, source.samples, build=known, sexes=sexes)
     tally, order = Tally(), Order(split=rules.multiallelic != "drop")
     kept: list[SiteBlock] = []
@@ -102,6 +101,16 @@ def read_variants(
     notes = ploidy.notes(table)
     report = replace(report, n_samples=table.n_people, unphased_het_calls=unphased, notes=notes)
     return table, report if ploidy.pairs is None else replace(report, missing_calls=table.missing_calls)
+
+
+def _build(source: VcfSource, given: str | None) -> Build | None:
+    told = build_of(source.header)
+    if given is None:
+        return told
+    named = build_named(given)
+    if told is not None and named is not told:
+        raise InputError(f"{source.path} is on {told.name} by its header: --build {given} contradicts it, leave it out")
+    return named
 
 
 def _described(table: VariantTable, source: VcfSource, rules: AlleleRules, build: Build | None) -> VariantTable:

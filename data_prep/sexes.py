@@ -1,9 +1,9 @@
 """Sex, and the X chromosome where men have one copy of it.
 
-Outside the pseudo-autosomal regions (PAR) the haplotypes of men are the unit: two men of one label stand for a *pair*, a
-row of a :class:`~data_prep.variants.VariantTable` like a woman with her two chromosomes, so that a man's chromosome
-counts once in every frequency. Such a table has two more columns of ``samples``: ``sex``, ``F`` of a woman and ``M`` of
-a pair, and ``second``, the name of the other man (empty of a woman); the index has the name of the first.
+Outside the pseudo-autosomal regions (PAR) the haplotypes of men are the unit: two men of one label are a *pair*, a row
+of a :class:`~data_prep.variants.VariantTable` like a woman with her two chromosomes, so that a man's chromosome counts
+once in every frequency. Such a table has two more columns of ``samples``: ``sex``, ``F`` of a woman and ``M`` of a
+pair, and ``second``, the name of the other man (empty of a woman); the index has the name of the first.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ def read_sexes(path: str | os.PathLike[str]) -> Sexes:
         name, sex = fields[at], _CODES.get(fields[sex_at].lower())
         if sex is None or not name:
             raise InputError(
-                f"{path}, line {number}: sex {fields[sex_at]!r} of sample {name!r} is neither M, male, 1 nor F, female, "
-                "2: correct the line"
+                f"{path}, line {number}: sex {fields[sex_at]!r} of sample {name!r} is neither M, male, 1 nor F, "
+                "female, 2: correct the line"
             )
         if of.setdefault(name, sex) != sex:
             raise InputError(f"{path}, line {number}: sample {name!r} is both {of[name]} and {sex}")

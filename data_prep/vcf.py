@@ -53,7 +53,7 @@ class SiteBlock:
         ref: str per variant.
         alt: str per variant.
         contig: the one contig of the block, as in the file.
-        haploid: bool (variants, samples), calls of one allele, which is then in both places; ``None`` if there are none.
+        haploid: bool (variants, samples), calls of one allele, which is then in both places; ``None`` without any.
         info: INFO fields of structural variants, empty of others.
     """
 
@@ -212,6 +212,22 @@ class VcfSource:
                     self._vcf.add_to_header(f"##contig=<ID={name}>")
         return iter(self._vcf)
 
+    def contigs(self) -> dict[str, int]:
+        """Number of records by contig, in the order of the file.
+
+        Raises:
+            InputError: the file is damaged or malformed.
+        """
+        if self.kind != "bcf":
+            return scan_body(self.path, self._format_keys).counts
+        counts: dict[str, int] = {}
+        try:
+            for record in self._open():
+                counts[record.CHROM] = counts.get(record.CHROM, 0) + 1
+        except Exception as error:
+            raise self._malformed(sum(counts.values()), [], error) from error
+        return counts
+
     def _no_contig(self, region: Region, known: Sequence[str]) -> InputError:
         names = ", ".join(known[:8]) or "none"
         return InputError(f"{self.path} has no contig {region.contig!r} (it has {names}): check the region")
@@ -223,9 +239,7 @@ class VcfSource:
             "workflows/Snakefile run one after another"
         )
 
-    def blocks(
-        self, region: Region | None, tally: Tally, *, rules: AlleleRules | None = None
-    ) -> Iterator[SiteBlock]:
+    def blocks(self, region: Region | None, tally: Tally, *, rules: AlleleRules | None = None) -> Iterator[SiteBlock]:
         """Records of one contig or region, block by block.
 
         Args:

@@ -233,7 +233,9 @@ def load_judged(options: JudgedOptions, *, progress: bool) -> tuple[VariantTable
     return tables["synthetic"], Data(train=learned, holdout=tables["holdout"], filters=filters, genetic_map=map_)
 
 
-def _sexes(given: Path | None, panel: Path | None, *, groups: Mapping[str, str], panel_first: bool = False) -> Sexes | None:
+def _sexes(
+    given: Path | None, panel: Path | None, *, groups: Mapping[str, str], panel_first: bool = False
+) -> Sexes | None:
     """Sexes from a file of their own or a column of a panel, if there are any; two men of a pair share their group."""
     own = None if given is None else read_sexes(given)
     column = None if panel is None or (own and not panel_first) else panel_sexes(panel)

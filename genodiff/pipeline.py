@@ -21,6 +21,7 @@ from data_prep.composition import match_labels
 from data_prep.errors import InputError
 from data_prep.maps import read_map
 from data_prep.panels import write_panel
+from data_prep.sexes import sex_counts
 from data_prep.variants import VariantTable
 from data_prep.vcf_write import write_vcf
 from genodiff import __version__
@@ -78,7 +79,7 @@ class SampleOptions:
     """How many people to draw, in all or per label, and how mixtures of labels came about.
 
     ``privacy`` is ``"standard"``, or ``"strict"`` to draw anew who is too much like a person learned from; ``against``
-    names the file of the latter where a model folder is drawn from.
+    names the file of the latter where a model folder is drawn from, ``sex`` that of their sexes.
     """
 
     n: int | None = None
@@ -88,6 +89,7 @@ class SampleOptions:
     genetic_map: Path | None = None
     privacy: str = "standard"
     against: Path | None = None
+    sex: Path | None = None
 
 
 def _use_threads(threads: int | None) -> None:
@@ -238,15 +240,11 @@ def sample(
     _use_threads(threads)
     provenance = Provenance(seed=options.seed, configuration={"model": model, "sample": options})
     loaded = GenotypeModel.load(model, device=_device(device))
-    hash_inputs(provenance, {"model": model / "model.json", "map": options.genetic_map, "against": options.against})
+    given = {"map": options.genetic_map, "against": options.against, "sexes": options.sex}
+    hash_inputs(provenance, {"model": model / "model.json", **given})
     if options.labels is not None:
         _check_labels(options.labels, known=loaded.labels, where=str(model))
-    train = None if options.against is None else read_learned(options.against, loaded.meta.sites, progress=progress)
-    if train is not None and train.n_samples != loaded.meta.n_people:
-        raise InputError(
-            f"{options.against} has {train.n_samples:,} people, {model} was learned from {loaded.meta.n_people:,}: "
-            "give the people it was learned from and nobody else"
-        )
+    train = None if options.against is None else _against(options, options.against, loaded, model, progress=progress)
     contig = str(loaded.meta.sites["contig"].iloc[0])
     genetic_map = None if options.genetic_map is None else read_map(options.genetic_map, contig)
     mixing = Mixing(generations=options.generations, genetic_map=genetic_map)
@@ -266,6 +264,20 @@ def sample(
         provenance.record("build", _build(table))
         write_people(table, output, force=force, threads=threads, provenance=provenance)
     return table, note
+
+
+def _against(options: SampleOptions, path: Path, model: GenotypeModel, folder: Path, *, progress: bool) -> VariantTable:
+    """The people a model was learned from, for strict privacy."""
+    meta = model.meta
+    train = read_learned(path, meta.sites, header=meta.header, sex=options.sex, progress=progress)
+    # Without the labels other men may be paired, and fewer left out: one of every label at most.
+    odd = 0 if sex_counts(meta.header) is None else len(meta.population.labels)
+    if not 0 <= train.n_samples - meta.n_people <= odd // 2:
+        raise InputError(
+            f"{path} has {train.n_samples:,} people, {folder} was learned from {meta.n_people:,}: give the people it "
+            "was learned from and nobody else"
+        )
+    return train
 
 
 def _strict(

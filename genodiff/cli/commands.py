@@ -22,7 +22,9 @@ from genodiff.cli.options import (
     output_options,
     people_options,
     seed_option,
+    sex_option,
     show_bars,
+    site_options,
     training_options,
 )
 
@@ -113,6 +115,7 @@ def fit(vcf: Path, output: Path, **o: Any) -> None:
     type=PATH,
     help="VCF of the people the model was learned from, for --privacy strict: a model folder holds none.",
 )
+@sex_option
 @seed_option
 @device_options
 @output_options
@@ -135,7 +138,7 @@ def sample(model: Path, output: Path, n: int | None, labels: dict[str, int] | No
     from genodiff import pipeline
 
     options = pipeline.SampleOptions(
-        n, labels, o["seed"], o["generations"], o["genetic_map"], o["privacy"], o["against"]
+        n, labels, o["seed"], o["generations"], o["genetic_map"], o["privacy"], o["against"], o["sex"]
     )
     table, note = pipeline.sample(
         model, options, output,
@@ -176,6 +179,7 @@ def evaluate(output: Path, **o: Any) -> None:
     help="VCF of people of the same population it was not learned from.",
 )
 @click.option("--panel", type=PATH, help="Population labels of both, if the attacker knows them.")
+@sex_option
 @click.option("-o", "--output", type=PATH, help="Folder for audit.csv and audit.md.")
 @seed_option
 @device_options
@@ -200,17 +204,21 @@ def audit(model: Path, members: Path, others: Path, output: Path | None, quiet: 
 @click.command()
 @click.argument("path", type=PATH)
 @click.option("--region", help="Contig or contig:from-to (bp).")
-def inspect(path: Path, region: str | None) -> None:
+@site_options
+def inspect(path: Path, **o: Any) -> None:
     """Say what a VCF or a model folder holds.
+
+    Of a VCF with several contigs and no --region: how many records each has, and the build.
 
     \b
     Examples:
       genodiff inspect chr22.vcf.gz
+      genodiff inspect genome.vcf.gz --region X:2699521-154931043 --sex sex.tsv
       genodiff inspect model/
     """
     from genodiff import pipeline
 
-    rows = pipeline.inspect(path, region=region, progress=sys.stderr.isatty())
+    rows = pipeline.inspect(path, **o, progress=sys.stderr.isatty())
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         click.echo(f"{name:<{width}}  {value}")

@@ -31,7 +31,9 @@ __all__ = [
     "output_options",
     "people_options",
     "seed_option",
+    "sex_option",
     "show_bars",
+    "site_options",
     "stack",
     "training_options",
 ]
@@ -121,10 +123,14 @@ class Range(click.FloatRange):
         return number
 
 
+sex_option = click.option(
+    "--sex", type=PATH,
+    help="Who is a man: a table with the columns sample and sex, or a PLINK .fam or .psam. Needed for X outside the "
+         "pseudo-autosomal regions, not used elsewhere.",
+)  # fmt: skip
+
 site_options = stack(
-    click.option("--sex", type=PATH,
-                 help="Who is a man: a table with the columns sample and sex, or a PLINK .fam or .psam. Needed for X "
-                      "outside the pseudo-autosomal regions, not used elsewhere."),
+    sex_option,
     click.option("--build", type=click.Choice(["GRCh37", "GRCh38"]),
                  help="Build of the genome, where the header does not tell."),
     click.option("--multiallelic", type=click.Choice(["drop", "split", "join"]), default="drop", show_default=True,

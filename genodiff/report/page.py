@@ -215,7 +215,8 @@ def _filters(reports: Any) -> list[dict[str, Any]]:
         kept, seen = report.get("kept"), report.get("n_records")
         line = f"{kept:,} of {seen:,} records were kept" if kept is not None and seen is not None else "Records removed"
         source = report.get("source")
-        entries.append({"line": f"{line}{f' of {source}' if source else ''}.", "removed": removed})
+        line = ". ".join([f"{line}{f' of {source}' if source else ''}", *report.get("notes", ())])
+        entries.append({"line": f"{line}.", "removed": removed})
     return entries
 
 
@@ -232,9 +233,7 @@ def _labels(*, synthetic: VariantTable, train: VariantTable, holdout: VariantTab
     tables = {"train": train, "holdout": holdout, "synthetic": synthetic}
     if any(t.labels is None for t in tables.values()):
         return []
-    counts = {
-        name: dict(zip(*np.unique(np.asarray(t.labels, dtype=str).repeat(t.people_per_row), return_counts=True), strict=True))
-        for name, t in tables.items()
-    }
+    people = {name: np.asarray(t.labels, dtype=str).repeat(t.people_per_row) for name, t in tables.items()}
+    counts = {name: dict(zip(*np.unique(who, return_counts=True), strict=True)) for name, who in people.items()}
     names = sorted(set().union(*counts.values()))
     return [{"label": name, **{k: int(c.get(name, 0)) for k, c in counts.items()}} for name in names]
