@@ -2,8 +2,8 @@
 
 Records are judged in this order; each removed record is counted once, under the first reason that applies:
 
-1. *structure*: ``multi-allelic``, ``no-alternate-allele``, ``symbolic-allele`` (anything but A, C, G, T, N),
-   ``no-position`` (POS 0), ``no-GT``, ``non-diploid``;
+1. *structure*: ``multi-allelic``, ``no-alternate-allele``, ``symbolic-allele`` (``*``, ``<*>`` and the like),
+   ``structural-variant`` (if they are to be left out), ``no-position`` (POS 0), ``no-GT``, ``non-diploid``;
 2. *data*: ``missing`` (too many people without a call), ``monomorphic``, ``maf``;
 3. *order*: ``unsorted`` (before the last kept site), ``duplicate-position`` (judged last: the first usable one stays).
 """
@@ -11,6 +11,7 @@ Records are judged in this order; each removed record is counted once, under the
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,7 @@ from data_prep.variants import VariantTable
 __all__ = [
     "REASONS",
     "FilterReport",
+    "Order",
     "Tally",
     "check_thresholds",
     "count_rows",
@@ -34,7 +36,8 @@ __all__ = [
 REASONS: dict[str, str] = {
     "multi-allelic": "more than one alternate allele",
     "no-alternate-allele": "no alternate allele",
-    "symbolic-allele": "an allele that is not a sequence of A, C, G, T, N",
+    "symbolic-allele": "an allele that says nothing of its own (*, <*>) or is malformed",
+    "structural-variant": "a structural variant",
     "no-position": "position 0",
     "no-GT": "no genotypes",
     "non-diploid": "calls that are not diploid",
@@ -47,12 +50,13 @@ REASONS: dict[str, str] = {
 """Every reason for which a record is removed, in the order of judgement, and what it means."""
 
 _REMEDY = {
-    "multi-allelic": "split them with 'bcftools norm -m-'",
+    "multi-allelic": "read them with --multiallelic split",
     "no-alternate-allele": "give a file with variant sites",
-    "symbolic-allele": "give a file with SNPs or sequence-resolved indels",
+    "symbolic-allele": "give a file with SNPs, indels or structural variants",
+    "structural-variant": "leave --no-structural away",
     "no-position": "give a file with positions from 1",
     "no-GT": "give a file with a GT field",
-    "non-diploid": "give a diploid region (autosomes, or people with two X)",
+    "non-diploid": "give a diploid region (autosomes, or X with --sex)",
     "missing": "raise the allowed share of missing calls, or impute first",
     "monomorphic": "give more people or another region",
     "maf": "lower --maf",
@@ -87,6 +91,7 @@ class FilterReport:
         source: the file, where there was one.
         maf: the threshold on the minor-allele frequency; sites below it are removed.
         max_missing: the largest accepted share of people without a call.
+        notes: what else there is to say of the reading, in lines.
     """
 
     n_records: int
@@ -98,6 +103,7 @@ class FilterReport:
     source: str = ""
     maf: float = 0.0
     max_missing: float = 0.1
+    notes: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """The report as lines of text for people."""
@@ -111,7 +117,7 @@ class FilterReport:
             out.append(f"{self.missing_calls:,} of {calls:,} calls are missing")
         if self.unphased_het_calls:
             out.append(f"{self.unphased_het_calls:,} heterozygous calls are unphased")
-        return out
+        return [*out, *self.notes]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types, ready for JSON."""
@@ -125,6 +131,7 @@ class FilterReport:
             "n_samples": self.n_samples,
             "maf": self.maf,
             "max_missing": self.max_missing,
+            "notes": self.notes,
         }
 
     def require_sites(self) -> None:
@@ -146,6 +153,19 @@ class FilterReport:
             f"{name}: no site is left after the filters; of {self.n_records:,} records were removed: {what}; "
             f"{_REMEDY.get(worst, 'relax the filters')}"
         )
+
+    def require_diploid(self) -> None:
+        """Refuse an outcome where most records have haploid calls: what is left says little of the chromosome.
+
+        Raises:
+            InputError: more than half of the records were removed as not diploid.
+        """
+        odd = self.removed.get("non-diploid", 0)
+        if 2 * odd > self.n_records:
+            raise InputError(
+                f"{self.source}: {odd:,} of {self.n_records:,} records have calls that are not diploid: "
+                f"{_REMEDY['non-diploid']}"
+            )
 
 
 class Tally:
@@ -241,11 +261,46 @@ def judge_order(position: NDArray[np.int64], *, last: int, tally: Tally) -> NDAr
     return position > before
 
 
+class Order:
+    """Which sites come in order, block by block, and are none a second time.
+
+    Args:
+        split: whether sites may share a position that are alternates of one REF; the same site twice may not.
+    """
+
+    def __init__(self, *, split: bool) -> None:
+        self._split = split
+        self._last = 0
+        self._here: set[tuple[str, str]] = set()
+
+    def judge(self, position: NDArray[np.int64], alleles: Sequence[tuple[str, str]], tally: Tally) -> NDArray[np.bool_]:
+        """Mask (variants,) of the sites that stay, by position and by REF and ALT; removals go to the tally."""
+        if not self._split:
+            keep = judge_order(position, last=self._last, tally=tally)
+            if keep.any():
+                self._last = int(position[keep][-1])
+            return keep
+        keep = np.ones(len(position), dtype=bool)
+        for j, (at, both) in enumerate(zip(position.tolist(), alleles, strict=True)):
+            if at > self._last:
+                self._last, self._here = at, {both}
+            elif at < self._last:
+                keep[j] = False
+                tally.remove("unsorted")
+            elif both in self._here or both[0] not in {ref for ref, _ in self._here}:
+                keep[j] = False
+                tally.remove("duplicate-position")
+            else:
+                self._here.add(both)
+        return keep
+
+
 def filter_table(
     table: VariantTable, *, maf: float | None = 0.0, max_missing: float = 0.1
 ) -> tuple[VariantTable, FilterReport]:
     """The same filters on a table in memory: missingness, monomorphism, MAF and duplicate positions.
 
+    Alternates of one record stay where the table was read with them (a column ``joined`` of its sites).
     A table without people or where nothing is left gives an empty table; ``report.require_sites()`` refuses that.
 
     Args:
@@ -264,14 +319,15 @@ def filter_table(
     tally.n_records = table.n_variants
     keep = np.zeros(table.n_variants, dtype=bool)
     contig, position = table.sites["contig"].to_numpy(), table.sites["position"].to_numpy(dtype=np.int64)
+    alleles = list(zip(table.sites["ref"], table.sites["alt"], strict=True))
     for start in range(0, table.n_variants, 4096):
         block = np.ascontiguousarray(table.haplotypes[:, start : start + 4096].transpose(1, 0, 2))
         keep[start : start + 4096], _ = judge_data(block, maf=maf, max_missing=max_missing, tally=tally)
     for name in dict.fromkeys(contig):
         rows = np.flatnonzero(keep & (contig == name))
-        keep[rows] = judge_order(position[rows], last=0, tally=tally)
+        keep[rows] = Order(split="joined" in table.sites).judge(position[rows], [alleles[j] for j in rows], tally)
     kept = table.select(variants=keep)
     tally.kept = kept.n_variants
-    tally.missing_calls = int((kept.haplotypes < 0).any(axis=2).sum())
+    tally.missing_calls = kept.missing_calls
     tally.unphased_het_calls = int(kept.unphased_het.sum())
-    return kept, tally.report(n_samples=table.n_samples, source="", maf=maf or 0.0, max_missing=max_missing)
+    return kept, tally.report(n_samples=table.n_people, source="", maf=maf or 0.0, max_missing=max_missing)

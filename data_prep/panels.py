@@ -6,18 +6,19 @@ import os
 import re
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
 from data_prep.errors import InputError, OutputError
 from data_prep.files import read_text
 from data_prep.variants import VariantTable
 
-__all__ = ["PARENT", "attach_panel", "parents_of", "read_panel", "read_parents", "write_panel"]
+__all__ = ["PARENT", "SAMPLE_COLUMNS", "attach_panel", "parents_of", "read_panel", "read_parents", "write_panel"]
 
 PARENT = "super_pop"
 """Column of a panel that says within what the labels of another column lie."""
 
-_SAMPLE = ("sample", "#sample", "iid", "#iid", "id", "sample_id", "individual")
+SAMPLE_COLUMNS = ("sample", "#sample", "iid", "#iid", "id", "sample_id", "individual")
 _LABEL = ("super_pop", "label", "pop", "population")
 
 
@@ -48,7 +49,7 @@ def read_panel(path: str | os.PathLike[str], column: str | None = None) -> pd.Se
     separator = next((s for s in ("\t", ",") if s in lines[0][1]), None)
     head = _fields(lines[0][1], separator)
     lower = [name.lower() for name in head]
-    at = next((lower.index(name) for name in _SAMPLE if name in lower), None)
+    at = next((lower.index(name) for name in SAMPLE_COLUMNS if name in lower), None)
     wanted = [column.lower()] if column is not None else list(_LABEL)
     label_at = next((lower.index(name) for name in wanted if name in lower), None)
     if at is not None and label_at is not None and at != label_at:
@@ -164,23 +165,27 @@ def attach_panel(
 
 
 def write_panel(table: VariantTable, path: str | os.PathLike[str]) -> None:
-    """Write ``sample<tab>label`` for every person.
+    """Write ``sample<tab>label`` for every person, with ``sex`` (M, F) behind it where the table has sexes.
 
     Raises:
         ValueError: the table has no labels, or a name or label holds a tab or line end.
         OutputError: the file cannot be written.
     """
-    labels = table.labels
-    if labels is None:
+    if table.labels is None:
         raise ValueError("the table has no labels")
-    names = [str(name) for name in table.samples.index]
-    for text in (*names, *map(str, set(labels))):
+    rows = np.repeat(np.arange(table.n_samples), table.people_per_row)
+    columns = [table.people, table.labels[rows]]
+    head = ["sample", "label"]
+    if "sex" in table.samples.columns:
+        columns.append(table.samples["sex"].to_numpy()[rows])
+        head.append("sex")
+    for text in (*table.people, *map(str, set(table.labels))):
         if re.search(r"[\t\r\n]", text):
             raise ValueError(f"{text!r} cannot be written to a panel")
-    body = "".join(f"{name}\t{label}\n" for name, label in zip(names, labels, strict=True))
+    lines = ("\t".join(map(str, fields)) for fields in zip(*columns, strict=True))
     try:
         with open(path, "w", encoding="utf-8", newline="\n") as handle:
-            handle.write(f"sample\tlabel\n{body}")
+            handle.write("\n".join(["\t".join(head), *lines]) + "\n")
     except OSError as error:
         raise OutputError(
             f"{path} cannot be written ({error.strerror}): check the folder and the free space"

@@ -19,10 +19,10 @@ Split = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 def split_people(table: VariantTable, *, holdout: float = 0.25, seed: int = 1) -> Split:
-    """Draw the people to hold out, the same share of every label.
+    """Draw the people to hold out, the same share of every label, and of women and men where they are told apart.
 
     The number held out is ``holdout`` · people, rounded; labels receive their shares by largest remainder, so that
-    each is within one person of its exact share. At least one person stays on either side.
+    each is within one row of its exact share. At least one person stays on either side.
 
     Args:
         table: people, with labels or without.
@@ -44,6 +44,8 @@ def split_people(table: VariantTable, *, holdout: float = 0.25, seed: int = 1) -
     rng = np.random.default_rng(seed)
     labels = table.labels
     groups = np.zeros(n, dtype=np.int64) if labels is None else np.unique(labels, return_inverse=True)[1]
+    if "sex" in table.samples.columns:
+        groups = np.unique(2 * groups + (table.samples["sex"] == "M").to_numpy(), return_inverse=True)[1]
     sizes = np.bincount(groups)
     exact = total * sizes / n
     share = np.floor(exact).astype(np.int64)

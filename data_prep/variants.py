@@ -40,7 +40,8 @@ class VariantTable:
             carries no meaning.
         sites: one row per variant with the columns ``contig`` (str), ``position`` (int, bp, 1-based), ``id``, ``ref``,
             ``alt`` (str); further columns (for example ``cM``) are carried along. Sorted by position within a contig.
-        samples: one row per person, indexed by sample name; a column ``label`` (str) where a panel was given.
+        samples: one row per person, indexed by sample name; a column ``label`` (str) where a panel was given. On X,
+            where men have one copy, a row may be of two men, see :mod:`data_prep.sexes`.
         phased: bool, shape (samples, variants): whether the call carries phase (``|``). ``None`` means all phased.
         header: the ``##contig`` and ``##reference`` lines of the input, kept for the output.
 
@@ -106,6 +107,34 @@ class VariantTable:
     def n_variants(self) -> int:
         """Number of sites."""
         return self.haplotypes.shape[1]
+
+    @cached_property
+    def people(self) -> tuple[str, ...]:
+        """Names of all people, in the order of the rows: of both men where a row is of two."""
+        names = self.samples.index.astype(str)
+        if "second" not in self.samples.columns:
+            return tuple(names)
+        both = zip(names, self.samples["second"].astype(str), strict=True)
+        return tuple(name for row in both for name in row if name)
+
+    @property
+    def people_per_row(self) -> NDArray[np.int64]:
+        """Number of people in each row (samples,): 2 of a pair of men, 1 otherwise."""
+        if "second" not in self.samples.columns:
+            return np.ones(self.n_samples, dtype=np.int64)
+        return 1 + (self.samples["second"] != "").to_numpy(dtype=np.int64)
+
+    @property
+    def n_people(self) -> int:
+        """Number of people."""
+        return int(self.people_per_row.sum())
+
+    @property
+    def missing_calls(self) -> int:
+        """Number of calls (person × site) that are missing or lack an allele."""
+        absent = self.haplotypes < 0
+        pair = self.people_per_row == 2
+        return int(absent[~pair].any(axis=2).sum() + absent[pair].sum())
 
     @property
     def labels(self) -> NDArray[Any] | None:

@@ -10,9 +10,8 @@ call from a homozygous one.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import cyvcf2
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.alleles import AlleleRules, info_of, is_structural
 from data_prep.errors import InputError
 from data_prep.files import FileKind, check_whole, require_file, sniff
 from data_prep.filters import Tally
@@ -30,12 +30,15 @@ from data_prep.vcf_write import VcfWriter, write_vcf
 
 __all__ = ["SiteBlock", "VcfSource", "VcfWriter", "write_vcf"]
 
-_SEQUENCE = re.compile(r"[ACGTNacgtn]+")
 _PAD = -2
 """cyvcf2's filler where a call has fewer alleles than the widest call of its record."""
 
 _BLOCK_BYTES = 1 << 21
 """Small enough that a block is judged while it is in cache."""
+
+
+_Row = tuple[int, str, str, str, str]
+"""Position, ID, REF, ALT and INFO of a site."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ class SiteBlock:
         ref: str per variant.
         alt: str per variant.
         contig: the one contig of the block, as in the file.
+        haploid: bool (variants, samples), calls of one allele, which is then in both places; ``None`` without any.
+        info: INFO fields of structural variants, empty of others.
     """
 
     haplotypes: NDArray[np.int8]
@@ -59,6 +64,26 @@ class SiteBlock:
     ref: list[str]
     alt: list[str]
     contig: str
+    haploid: NDArray[np.bool_] | None = None
+    info: list[str] = field(default_factory=list)
+
+    def take(self, rows: NDArray[np.intp]) -> SiteBlock:
+        """Some of the variants."""
+        h = self.haplotypes[rows]
+        phased = None if self.phased is None else self.phased[rows]
+        if phased is not None and not ((h[:, :, 0] != h[:, :, 1]) & ~phased).any():
+            phased = None
+        return SiteBlock(
+            haplotypes=h,
+            phased=phased,
+            position=self.position[rows],
+            id=[self.id[j] for j in rows],
+            ref=[self.ref[j] for j in rows],
+            alt=[self.alt[j] for j in rows],
+            contig=self.contig,
+            haploid=None if self.haploid is None else self.haploid[rows],
+            info=[self.info[j] for j in rows] if self.info else [],
+        )
 
 
 class VcfSource:
@@ -71,6 +96,7 @@ class VcfSource:
     Attributes:
         samples: names in the order of the blocks' second axis.
         header: the ``##contig`` and ``##reference`` lines.
+        declared: the ``##ALT`` and ``##INFO`` lines.
         n_records: data lines in the file, where they have been counted (text without an index), else ``None``.
 
     Raises:
@@ -89,9 +115,9 @@ class VcfSource:
         try:
             names = list(self._vcf.samples)
             self._format_keys = format_keys(self._vcf.raw_header)
-            self.header: tuple[str, ...] = tuple(
-                line for line in self._vcf.raw_header.splitlines() if line.startswith(("##contig=", "##reference="))
-            )
+            lines = self._vcf.raw_header.splitlines()
+            self.header: tuple[str, ...] = tuple(s for s in lines if s.startswith(("##contig=", "##reference=")))
+            self.declared: tuple[str, ...] = tuple(s for s in lines if s.startswith(("##ALT=", "##INFO=")))
         except Exception as error:
             raise InputError(
                 f"{self.path}: the header cannot be read ({error}); check it with 'bcftools head'"
@@ -186,20 +212,40 @@ class VcfSource:
                     self._vcf.add_to_header(f"##contig=<ID={name}>")
         return iter(self._vcf)
 
+    def contigs(self) -> dict[str, int]:
+        """Number of records by contig, in the order of the file.
+
+        Raises:
+            InputError: the file is damaged or malformed.
+        """
+        if self.kind != "bcf":
+            return scan_body(self.path, self._format_keys).counts
+        counts: dict[str, int] = {}
+        try:
+            for record in self._open():
+                counts[record.CHROM] = counts.get(record.CHROM, 0) + 1
+        except Exception as error:
+            raise self._malformed(sum(counts.values()), [], error) from error
+        return counts
+
     def _no_contig(self, region: Region, known: Sequence[str]) -> InputError:
         names = ", ".join(known[:8]) or "none"
         return InputError(f"{self.path} has no contig {region.contig!r} (it has {names}): check the region")
 
     def _several(self, contigs: Sequence[str]) -> InputError:
         names = ", ".join(contigs[:8]) + (", …" if len(contigs) > 8 else "")
-        return InputError(f"{self.path} holds several contigs ({names}): choose one, for example --region {contigs[0]}")
+        return InputError(
+            f"{self.path} holds several contigs ({names}): choose one, for example --region {contigs[0]}, or let "
+            "workflows/Snakefile run one after another"
+        )
 
-    def blocks(self, region: Region | None, tally: Tally) -> Iterator[SiteBlock]:
+    def blocks(self, region: Region | None, tally: Tally, *, rules: AlleleRules | None = None) -> Iterator[SiteBlock]:
         """Records of one contig or region, block by block.
 
         Args:
             region: where to read; ``None`` for the whole file, which must then hold one contig.
-            tally: receives the number of records and the structural removals.
+            tally: receives the number of records, of alternates where they are split, and the structural removals.
+            rules: what becomes of several alternates and of structural variants; ``AlleleRules()`` if ``None``.
 
         Raises:
             InputError: a malformed record, or several contigs without a region.
@@ -207,7 +253,9 @@ class VcfSource:
         width = len(self._names) if self.kind != "bcf" else len(self._vcf.samples)
         size = int(np.clip(_BLOCK_BYTES // (6 * width), 16, 2048))
         calls = np.empty((size, width, 3), dtype=np.int16)
-        rows: list[tuple[int, str, str, str]] = []
+        rules = rules or AlleleRules()
+        split = rules.multiallelic != "drop"
+        rows: list[_Row] = []
         contig = ""
         number = 0
         records = self._records(region)
@@ -233,26 +281,59 @@ class VcfSource:
                     contig = here
                 tally.n_records += 1
                 ref, alts = record.REF, record.ALT
-                reason = _structure(position, ref, alts)
+                if split and len(alts) > 1 and position > 0:
+                    if len(rows) + len(alts) > len(calls):
+                        yield from self._block(calls[: len(rows)], rows, contig)
+                        rows, calls = [], calls if len(alts) <= len(calls) else calls.repeat(len(alts), axis=0)
+                    rows += self._split(record, rules, calls[len(rows) :], tally)
+                    continue
+                reason = _structure(position, ref, alts, rules)
                 if reason is None:
                     reason = _genotypes(record, calls[len(rows)])
                 if reason is not None:
                     tally.remove(reason)
                     continue
-                rows.append((position, record.ID or ".", ref, alts[0]))
+                info = info_of(record, 0, 1) if is_structural(alts[0]) else ""
+                rows.append((position, record.ID or ".", ref, alts[0], info))
             except InputError:
                 raise
             except Exception as error:
                 raise self._malformed(number, rows, error) from error
-            if len(rows) == size:
-                yield from self._block(calls, rows, contig, tally)
+            if len(rows) >= size:
+                yield from self._block(calls[: len(rows)], rows, contig)
                 rows = []
         if rows:
-            yield from self._block(calls[: len(rows)], rows, contig, tally)
+            yield from self._block(calls[: len(rows)], rows, contig)
 
-    def _block(
-        self, calls: NDArray[np.int16], rows: list[tuple[int, str, str, str]], contig: str, tally: Tally
-    ) -> Iterator[SiteBlock]:
+    def _split(self, record: Any, rules: AlleleRules, out: NDArray[np.int16], tally: Tally) -> list[_Row]:
+        """One row for every alternate of a record; its calls go to ``out`` (rows, samples, 3)."""
+        ref, alts = record.REF, record.ALT
+        tally.n_records += len(alts) - 1
+        calls = np.empty(out.shape[1:], dtype=np.int16)
+        reason = _genotypes(record, calls)
+        if reason is not None:
+            tally.remove(reason, len(alts))
+            return []
+        alleles = calls[:, :2]
+        if alleles.max() > len(alts):
+            i = int(alleles.max(axis=1).argmax())
+            raise InputError(
+                f"{self.path}: {record.CHROM}:{record.POS} is malformed: sample {self._vcf.samples[i]!r} has allele "
+                f"{alleles[i].max()} where {len(alts)} alternate alleles are listed; repair the record"
+            )
+        rows: list[_Row] = []
+        for k, alt in enumerate(alts):
+            refused = rules.refused(ref, alt)
+            if refused is not None:
+                tally.remove(refused)
+                continue
+            out[len(rows), :, :2] = np.where(alleles == k + 1, 1, np.minimum(alleles, 0))
+            out[len(rows), :, 2] = calls[:, 2]
+            info = info_of(record, k, len(alts)) if is_structural(alt) else ""
+            rows.append((record.POS, record.ID or ".", ref, alt, info))
+        return rows
+
+    def _block(self, calls: NDArray[np.int16], rows: list[_Row], contig: str) -> Iterator[SiteBlock]:
         if self._columns is not None:
             calls = calls[:, self._columns]
         alleles = calls[:, :, :2]
@@ -264,12 +345,13 @@ class VcfSource:
                 f"{alleles[j, i].max()} where one alternate allele is listed; repair the record"
             )
         lowest = calls.min()
-        haploid: NDArray[np.bool_] = np.zeros(len(rows), dtype=bool)
+        small = calls.astype(np.int8)
+        haploid = None
         if lowest <= _PAD:
             # A lone "." is a missing call; a lone "0" or "1" is a haploid one.
-            haploid = np.any((alleles[:, :, 1] <= _PAD) & (alleles[:, :, 0] >= 0), axis=1)
-            tally.remove("non-diploid", haploid.sum())
-        small = calls.astype(np.int8)
+            haploid = (small[:, :, 1] <= _PAD) & (small[:, :, 0] >= 0)
+            small[:, :, 1] = np.where(haploid, small[:, :, 0], small[:, :, 1])
+            haploid = haploid if haploid.any() else None
         haplotypes = np.empty((*small.shape[:2], 2), dtype=np.int8)
         haplotypes[:, :, 0], haplotypes[:, :, 1] = small[:, :, 0], small[:, :, 1]
         if lowest < 0:
@@ -279,19 +361,13 @@ class VcfSource:
             phased = small[:, :, 2] != 0
             if not (~phased & (haplotypes[:, :, 0] != haplotypes[:, :, 1])).any():
                 phased = None
-        keep = np.flatnonzero(~haploid)
-        if not len(keep):
-            return
-        if len(keep) < len(rows):
-            haplotypes = haplotypes[keep]
-            phased = None if phased is None else phased[keep]
-            rows = [rows[j] for j in keep]
-        position, ids, refs, alts = zip(*rows, strict=True)
+        position, ids, refs, alts, infos = zip(*rows, strict=True)
         yield SiteBlock(
-            haplotypes, phased, np.array(position, dtype=np.int64), list(ids), list(refs), list(alts), contig
-        )
+            haplotypes, phased, np.array(position, dtype=np.int64), list(ids), list(refs), list(alts), contig,
+            haploid, list(infos) if any(infos) else [],
+        )  # fmt: skip
 
-    def _malformed(self, number: int, rows: list[tuple[int, str, str, str]], error: Exception) -> InputError:
+    def _malformed(self, number: int, rows: list[_Row], error: Exception) -> InputError:
         found = diagnose(self.path, self._format_keys) if self.kind != "bcf" else None
         if found is not None:
             return InputError(f"{self.path}, {found}; repair or remove the record")
@@ -306,15 +382,13 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _structure(position: int, ref: str, alts: list[str]) -> str | None:
+def _structure(position: int, ref: str, alts: list[str], rules: AlleleRules) -> str | None:
     """Why a record cannot be used whatever its genotypes, or ``None``."""
     if len(alts) > 1:
         return "multi-allelic"
     if not alts or alts[0] == ".":
         return "no-alternate-allele"
-    if not (_SEQUENCE.fullmatch(alts[0]) and _SEQUENCE.fullmatch(ref)):
-        return "symbolic-allele"
-    return "no-position" if position < 1 else None
+    return rules.refused(ref, alts[0]) or ("no-position" if position < 1 else None)
 
 
 def _genotypes(record: Any, out: NDArray[np.int16]) -> str | None:
@@ -326,8 +400,7 @@ def _genotypes(record: Any, out: NDArray[np.int16]) -> str | None:
     if calls.shape[1] == 3:
         out[:] = calls
         return None
-    if calls.shape[1] != 2 or (calls[:, 0] >= 0).any():
+    if calls.shape[1] != 2:
         return "non-diploid"
-    out[:, :2] = -1
-    out[:, 2] = 0
+    out[:, 0], out[:, 1], out[:, 2] = calls[:, 0], _PAD, 1
     return None

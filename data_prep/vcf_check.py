@@ -88,12 +88,20 @@ class BodyScan:
     """What a pass over the data lines of a text VCF has shown.
 
     Attributes:
-        n_lines: number of data lines.
-        contigs: names in the order of their first appearance.
+        counts: number of data lines by contig, in the order of their first appearance.
     """
 
-    n_lines: int
-    contigs: tuple[str, ...]
+    counts: dict[str, int]
+
+    @property
+    def n_lines(self) -> int:
+        """Number of data lines."""
+        return sum(self.counts.values())
+
+    @property
+    def contigs(self) -> tuple[str, ...]:
+        """Names of the contigs."""
+        return tuple(self.counts)
 
 
 def scan_body(path: Path, declared: frozenset[str] = frozenset()) -> BodyScan:
@@ -111,8 +119,8 @@ def scan_body(path: Path, declared: frozenset[str] = frozenset()) -> BodyScan:
     Raises:
         InputError: damaged gzip, a line with another number of columns, or something that is no contig name.
     """
-    lines, even = 0, True
-    contigs: dict[bytes, None] = {}
+    even = True
+    contigs: dict[bytes, int] = {}
     formats: set[bytes] = set()
     columns: int | None = None
     for text in _whole_lines(path):
@@ -132,14 +140,13 @@ def scan_body(path: Path, declared: frozenset[str] = frozenset()) -> BodyScan:
         begin = start
         for stop in (ends + start).tolist():
             if stop > begin:
-                lines += 1
                 found = _START.match(text, begin, stop)
                 if found is not None:
-                    contigs[found[1]] = None
+                    contigs[found[1]] = contigs.get(found[1], 0) + 1
                     formats.add(found[3])
             begin = stop + 1
-    names = tuple(name.decode("utf-8", errors="replace") for name in contigs)
-    sound = all(_CONTIG.fullmatch(name) for name in names) and all(
+    counts = {name.decode("utf-8", errors="replace"): count for name, count in contigs.items()}
+    sound = all(_CONTIG.fullmatch(name) for name in counts) and all(
         bad_format_key(keys.decode("utf-8", errors="replace").split(":"), declared) is None for keys in formats
     )
     if not even or not sound:
@@ -148,7 +155,7 @@ def scan_body(path: Path, declared: frozenset[str] = frozenset()) -> BodyScan:
             broken = "a data line has another number of columns than the header"
         if broken is not None:
             raise InputError(f"{path}, {broken}; repair or remove the record")
-    return BodyScan(lines, names)
+    return BodyScan(counts)
 
 
 def scan_region(

@@ -21,6 +21,7 @@ import pysam.bcftools
 from isal import isal_zlib
 from numpy.typing import NDArray
 
+from data_prep.alleles import joined_calls, joined_to_last
 from data_prep.errors import OutputError
 from data_prep.files import BGZF_EOF
 from data_prep.filters import count_rows
@@ -38,13 +39,16 @@ _CHUNK = 1 << 24
 
 
 def _genotype_codes() -> NDArray[np.uint32]:
-    """The four bytes ``a|b<tab>`` as one little-endian integer, by code = (a + 1) + 3 (b + 1) + 9 phased."""
-    codes = np.zeros(18, dtype="<u4")
-    for phased in (0, 1):
+    """The four bytes ``a|b<tab>`` as one little-endian integer, by code = (a + 1) + 3 (b + 1) + 9 kind.
+
+    Kind 0 is a call without phase, 1 one with phase, 2 the haploid calls ``a<tab>b<tab>`` of two men.
+    """
+    codes = np.zeros(27, dtype="<u4")
+    for kind, between in enumerate("/|\t"):
         for a in (-1, 0, 1):
             for b in (-1, 0, 1):
-                text = f"{'.01'[a + 1]}{'/|'[phased]}{'.01'[b + 1]}\t".encode()
-                codes[(a + 1) + 3 * (b + 1) + 9 * phased] = int.from_bytes(text, "little")
+                text = f"{'.01'[a + 1]}{between}{'.01'[b + 1]}\t".encode()
+                codes[(a + 1) + 3 * (b + 1) + 9 * kind] = int.from_bytes(text, "little")
     return codes
 
 
@@ -100,8 +104,8 @@ class VcfWriter:
 
     Args:
         path: the target; an existing file is replaced at the end.
-        samples: names of the people, in the order of the rows of every chunk.
-        header: ``##contig`` and ``##reference`` lines to keep; contigs they lack are added.
+        samples: names of the people of every chunk, in order; both where a row is of two men.
+        header: ``##contig``, ``##reference``, ``##ALT`` and ``##INFO`` lines to keep; contigs they lack are added.
         contigs: contigs that will occur, where the header does not list them.
         source: for the ``##source`` line.
         threads: threads that compress.
@@ -157,20 +161,28 @@ class VcfWriter:
         Raises:
             ValueError: other people, a contig the header does not list, or positions that go back.
         """
-        if list(map(str, chunk.samples.index)) != self.samples:
+        if list(chunk.people) != self.samples:
             raise ValueError("the people of the chunk are not those of the file")
         step = max(1, _CHUNK // max(1, 4 * chunk.n_samples))
-        for start in range(0, chunk.n_variants, step):
-            part = slice(start, min(start + step, chunk.n_variants))
-            text = self._text(chunk, part)
+        further = joined_to_last(chunk.sites)
+        start = 0
+        while start < chunk.n_variants:
+            stop = min(start + step, chunk.n_variants)
+            while stop < chunk.n_variants and further[stop]:
+                stop += 1
+            text = self._text(chunk, slice(start, stop), further[start:stop])
             self._guard(lambda text=text: self._sink.write(text))
+            start = stop
 
-    def _text(self, chunk: VariantTable, part: slice) -> bytes:
+    def _text(self, chunk: VariantTable, part: slice, further: NDArray[np.bool_]) -> bytes:
         # Pairs of alleles move as one 16-bit number: (variants, samples, 2), contiguous.
         pairs = np.ascontiguousarray(chunk.haplotypes[:, part]).view(np.int16)[:, :, 0]
         h = np.ascontiguousarray(pairs.T)[:, :, None].view(np.int8)
+        kind = np.ones((1, 1), dtype=np.int8) if chunk.phased is None else chunk.phased[:, part].T.astype(np.int8)
+        if "second" in chunk.samples.columns:
+            kind = np.where(chunk.people_per_row == 2, np.int8(2), kind)
         code = (h[:, :, 0] + 4) + 3 * h[:, :, 1]
-        code += 9 if chunk.phased is None else 9 * chunk.phased[:, part].T.astype(np.int8)
+        code += 9 * kind
         alt = count_rows(h.reshape(len(h), -1) == 1)
         called = count_rows(h.reshape(len(h), -1) >= 0)
         lines = _GENOTYPES[code]
@@ -178,13 +190,27 @@ class VcfWriter:
         sites = chunk.sites.iloc[part]
         out: list[Any] = []
         columns = (sites[c].tolist() for c in ("contig", "position", "id", "ref", "alt"))
+        infos = sites["info"].tolist() if "info" in sites.columns else [""] * len(sites)
         for k, (contig, position, name, ref, other) in enumerate(zip(*columns, strict=True)):
+            if further[k]:
+                continue
+            record = slice(k, k + 1)
+            while record.stop < len(further) and further[record.stop]:
+                record = slice(k, record.stop + 1)
             self._place(str(contig), int(position))
             name = "." if name is None or name != name or name == "" else name
+            calls: Any = lines[k].data
+            if record.stop > k + 1:
+                other = ",".join(sites["alt"].iloc[record])
+                called[k] = ((h[record] >= 0).all(axis=0)).sum()
+                calls = joined_calls(h[record], np.broadcast_to(kind, h.shape[:2])[record].min(axis=0))
             fields = f"{contig}\t{position}\t{_clean(str(name), 'ID')}\t{_clean(ref, 'REF')}\t{_clean(other, 'ALT')}"
-            frequency = f"{alt[k] / called[k]:.6g}" if called[k] else "."
-            out.append(f"{fields}\t.\tPASS\tAC={alt[k]};AN={called[k]};AF={frequency}\tGT\t".encode())
-            out.append(lines[k].data)
+            counts = alt[record].tolist()
+            frequency = ",".join(f"{count / called[k]:.6g}" if called[k] else "." for count in counts)
+            more = f";{_clean(infos[k], 'INFO')}" if infos[k] else ""
+            facts = f"AC={','.join(map(str, counts))};AN={called[k]};AF={frequency}{more}"
+            out.append(f"{fields}\t.\tPASS\t{facts}\tGT\t".encode())
+            out.append(calls)
         return b"".join(out)
 
     def _place(self, contig: str, position: int) -> None:
@@ -250,6 +276,7 @@ class VcfWriter:
             ) from error
 
 
+_KEPT = ("##contig=", "##reference=", "##ALT=", "##INFO=")
 _BREAK = re.compile(r"[\t\r\n]")
 
 
@@ -261,7 +288,7 @@ def _clean(text: str, what: str) -> str:
 
 
 def _header(samples: list[str], *, header: tuple[str, ...], contigs: tuple[str, ...], source: str) -> str:
-    kept = [line for line in header if line.startswith(("##contig=", "##reference="))]
+    kept = [line for line in header if line.startswith(_KEPT) and not re.match(r"##INFO=<ID=(AC|AN|AF),", line)]
     listed = set(contig_ids("\n".join(kept)))
     kept += [f"##contig=<ID={_clean(str(name), 'contig')}>" for name in dict.fromkeys(contigs) if name not in listed]
     columns = ["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO", "FORMAT", *samples]
@@ -295,6 +322,6 @@ def write_vcf(table: VariantTable, path: str | os.PathLike[str], *, source: str 
         ValueError: a name or allele that VCF cannot hold.
     """
     contigs = tuple(dict.fromkeys(map(str, table.sites["contig"])))
-    names = [str(name) for name in table.samples.index]
+    names = list(table.people)
     with VcfWriter(path, names, header=table.header, contigs=contigs, source=source, threads=threads) as writer:
         writer.write(table)

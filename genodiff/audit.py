@@ -399,6 +399,7 @@ def run(
     output: Path | None,
     *,
     panel: Path | None = None,
+    sex: Path | None = None,
     seed: int = 1,
     device: str = "auto",
     threads: int | None = None,
@@ -415,15 +416,15 @@ def run(
         OutputError: the folder cannot be written.
     """
     torch.set_num_threads(threads or os.cpu_count() or 1)
-    inputs = {"model": model / "model.json", "members": members, "non-members": others, "panel": panel}
+    inputs = {"model": model / "model.json", "members": members, "non-members": others, "panel": panel, "sexes": sex}
     if output is None:
-        found, _, _ = _audited(model, members, others, panel, seed=seed, device=device, progress=progress)
+        found, _, _ = _audited(model, members, others, panel, sex, seed=seed, device=device, progress=progress)
         return f"{text(found)}\n\n{summary(found)}"
     provenance = Provenance(seed=seed, configuration={"model": model, "members": members, "non-members": others})
     with Staging(output, force=force, inputs=inputs.values()) as staging:
         hash_inputs(provenance, inputs)
         with provenance.stage("audit"):
-            found, sites, of = _audited(model, members, others, panel, seed=seed, device=device, progress=progress)
+            found, sites, of = _audited(model, members, others, panel, sex, seed=seed, device=device, progress=progress)
         atomic_text(staging.path / "audit.csv", found.to_csv(index=False, lineterminator="\n"))
         atomic_text(staging.path / "audit.md", _page(found, model=model, sites=sites, of=of))
         provenance.write(staging.path / "provenance.json")
@@ -432,11 +433,22 @@ def run(
 
 
 def _audited(
-    model: Path, members: Path, others: Path, panel: Path | None, *, seed: int, device: str, progress: bool
+    model: Path,
+    members: Path,
+    others: Path,
+    panel: Path | None,
+    sex: Path | None,
+    *,
+    seed: int,
+    device: str,
+    progress: bool,
 ) -> tuple[pd.DataFrame, int, int]:
     """The table, the number of sites that both files have, and that of the model."""
     loaded = GenotypeModel.load(model, device=resolve_device(device))
-    tables = [read_at(path, loaded.meta.sites, progress=progress) for path in (members, others)]
+    tables = [
+        read_at(path, loaded.meta.sites, header=loaded.meta.header, sex=sex, progress=progress)
+        for path in (members, others)
+    ]
     for path, table in zip((members, others), tables, strict=True):
         if table.n_samples < LEAST_PEOPLE:
             raise InputError(

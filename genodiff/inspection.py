@@ -9,16 +9,39 @@ from typing import Any
 
 import numpy as np
 
+from data_prep.alleles import AlleleRules, Multiallelic
+from data_prep.builds import build_of
 from data_prep.errors import InputError
 from data_prep.filters import FilterReport
 from data_prep.readers import read_variants
+from data_prep.sexes import read_sexes
 from data_prep.variants import VariantTable
+from data_prep.vcf import VcfSource
 
 __all__ = ["inspect", "removals"]
 
 
-def inspect(path: Path, *, region: str | None = None, progress: bool = False) -> list[tuple[str, str]]:
-    """``genodiff inspect``: what a VCF or a model folder holds, as pairs of name and value."""
+def inspect(
+    path: Path,
+    *,
+    region: str | None = None,
+    sex: Path | None = None,
+    build: str | None = None,
+    multiallelic: Multiallelic = "drop",
+    structural: bool = True,
+    progress: bool = False,
+) -> list[tuple[str, str]]:
+    """``genodiff inspect``: what a VCF or a model folder holds, as pairs of name and value.
+
+    Args:
+        path: the file or folder.
+        region: contig or region; of a file with several, their numbers of records are told without.
+        sex: file of the sexes of people, for X.
+        build: of the genome, where the header does not tell.
+        multiallelic: as for :class:`~data_prep.alleles.AlleleRules`.
+        structural: likewise.
+        progress: show a bar.
+    """
     if path.is_dir():
         if not (path / "model.json").is_file() and (path / "model" / "model.json").is_file():
             raise InputError(f"{path} is the output of synthesize: give {path / 'model'}")
@@ -26,13 +49,25 @@ def inspect(path: Path, *, region: str | None = None, progress: bool = False) ->
 
         facts = GenotypeModel.load(path, device="cpu").describe()
         return [(k.replace("_", " "), _shown(v)) for k, v in facts.items()]
-    table, filters = read_variants(path, region=region, maf=0.0, max_missing=1.0, progress=progress)
+    source = VcfSource(path)
+    told = build_of(source.header)
+    known = ("build", (build or "not told by the header") if told is None else told.name)
+    counts = {} if region is not None else source.contigs()
+    if len(counts) > 1:
+        rows = [("people", f"{len(source.samples):,}"), known]
+        rows += [(f"contig {name}", f"{count:,} records") for name, count in counts.items()]
+        return [*rows, ("more", f"with --region, for example --region {next(iter(counts))}")]
+    table, filters = read_variants(
+        path, region=region, maf=0.0, max_missing=1.0, rules=AlleleRules(multiallelic, structural),
+        sexes=None if sex is None else read_sexes(sex), build=build, progress=progress,
+    )  # fmt: skip
     frequency = table.allele_frequency()
     maf = np.minimum(frequency, 1 - frequency)
     sites = table.sites
     first, last = int(sites["position"].iloc[0]), int(sites["position"].iloc[-1])
     rows = [
-        ("people", f"{table.n_samples:,}"),
+        ("people", f"{table.n_people:,}"),
+        known,
         ("contig", str(sites["contig"].iloc[0])),
         ("span", f"{first:,}–{last:,} bp"),
         ("records", f"{filters.n_records:,}"),
@@ -44,7 +79,7 @@ def inspect(path: Path, *, region: str | None = None, progress: bool = False) ->
         ("unphased heterozygous calls", f"{filters.unphased_het_calls:,}"),
         ("missing calls", f"{filters.missing_calls:,}"),
     ]
-    return rows
+    return [*rows, *(("note", note) for note in filters.notes)]
 
 
 def removals(output: Path) -> list[str]:

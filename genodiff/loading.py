@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.alleles import AlleleRules, Multiallelic
 from data_prep.errors import InputError
 from data_prep.filters import FilterReport, filter_table
 from data_prep.maps import GeneticMap, read_map
 from data_prep.panels import attach_panel, read_panel, read_parents
 from data_prep.readers import read_variants
+from data_prep.sexes import Sexes, panel_sexes, read_sexes, with_sex_counts
 from data_prep.splits import read_sample_list, split_by_names, split_people
 from data_prep.variants import VariantTable
 from data_prep.vcf import VcfSource
@@ -38,6 +40,10 @@ class DataOptions:
         holdout: share of people held out, 0 for none.
         holdout_samples: file with the names of the people held out, instead of a share.
         seed: of the split.
+        sex: file of the sexes of people, for X.
+        build: of the genome, ``GRCh37`` or ``GRCh38``, where the header does not tell.
+        multiallelic: of records with several alternates: ``drop``, ``split`` or ``join``.
+        structural: whether structural variants are read.
     """
 
     path: Path
@@ -51,6 +57,10 @@ class DataOptions:
     holdout: float = 0.25
     holdout_samples: Path | None = None
     seed: int = 1
+    sex: Path | None = None
+    build: str | None = None
+    multiallelic: Multiallelic = "drop"
+    structural: bool = True
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,10 @@ class JudgedOptions:
         genetic_map: file of the genetic map.
         region: ``contig`` or ``contig:from-to`` (bp, 1-based, inclusive).
         maf: least minor-allele frequency among the people learned from.
+        sex: file of the sexes of the real people, and of the synthetic ones where their panel has none, for X.
+        build: of the genome, ``GRCh37`` or ``GRCh38``, where the header does not tell.
+        multiallelic: of records with several alternates: ``drop``, ``split`` or ``join``.
+        structural: whether structural variants are read.
     """
 
     synthetic: Path
@@ -76,6 +90,10 @@ class JudgedOptions:
     genetic_map: Path | None = None
     region: str | None = None
     maf: float = 0.0
+    sex: Path | None = None
+    build: str | None = None
+    multiallelic: Multiallelic = "drop"
+    structural: bool = True
 
     @property
     def inputs(self) -> dict[str, Path | None]:
@@ -87,6 +105,7 @@ class JudgedOptions:
             "panel": self.panel,
             "synthetic panel": self.synthetic_panel,
             "map": self.genetic_map,
+            "sexes": self.sex,
         }
 
 
@@ -120,19 +139,29 @@ def load_data(options: DataOptions, *, progress: bool) -> Data:
     panel = None if options.panel is None else read_panel(options.panel, options.panel_column)
     parents = None if options.panel is None else read_parents(options.panel, options.panel_column, options.panel_parent)
     # A site at frequency f among the people learned from, a share m of whom lack a call, has at least
-    # (1 − m) (1 − share) f among all.
-    learned = max(0.0, 1 - held_count / len(names))
+    # (1 − m) (1 − share) f among all; on X, where a woman counts as two men, half of that.
+    labels, held_set = {} if panel is None else panel.to_dict(), set(held_names or ())
+    # Two men of a pair have one label, and are on one side.
+    groups = {name: f"{labels.get(name, '')}\t{name in held_set}" for name in names}
+    sexes = _sexes(options.sex, options.panel, groups=groups)
+    learned = max(0.0, 1 - held_count / len(names)) * (1.0 if sexes is None else 0.5)
     everybody, coarse = read_variants(
         options.path,
         region=options.region,
         maf=None if options.maf is None else options.maf * learned * (1 - options.max_missing),
         max_missing=options.max_missing,
+        rules=AlleleRules(options.multiallelic, options.structural),
+        sexes=sexes,
+        build=options.build,
         progress=progress,
     )
     if panel is not None:
         everybody = attach_panel(everybody, panel, parents=parents, source=options.panel)
     holdout: VariantTable | None = None
     if held_names is not None:
+        if everybody.n_people > everybody.n_samples:
+            # Of a pair the first is in the table, of those left out nobody.
+            held_names = [name for name in held_names if name not in names or name in everybody.samples.index]
         chosen, held = split_by_names(everybody, held_names, source=options.holdout_samples)
     elif options.holdout > 0:
         chosen, held = split_people(everybody, holdout=options.holdout, seed=options.seed)
@@ -151,7 +180,7 @@ def load_data(options: DataOptions, *, progress: bool) -> Data:
         removed=removed,
         missing_calls=fine.missing_calls,
         unphased_het_calls=fine.unphased_het_calls,
-        n_samples=train.n_samples,
+        n_samples=train.n_people,
         maf=options.maf or 0.0,
     )
     filters.require_sites()
@@ -160,7 +189,7 @@ def load_data(options: DataOptions, *, progress: bool) -> Data:
         holdout = everybody.select(samples=held, variants=keep)
     contig = str(train.sites["contig"].iloc[0])
     genetic_map = None if options.genetic_map is None else read_map(options.genetic_map, contig)
-    return Data(train=train, holdout=holdout, filters=filters, genetic_map=genetic_map)
+    return Data(train=with_sex_counts(train), holdout=holdout, filters=filters, genetic_map=genetic_map)
 
 
 def load_judged(options: JudgedOptions, *, progress: bool) -> tuple[VariantTable, Data]:
@@ -169,19 +198,29 @@ def load_judged(options: JudgedOptions, *, progress: bool) -> tuple[VariantTable
     Raises:
         InputError: a file that cannot be used, or people who are among those learned from and those held out.
     """
-    tables = {
-        name: read_variants(path, region=options.region, maf=None, max_missing=1.0, progress=progress)[0]
-        for name, path in (("synthetic", options.synthetic), ("train", options.train), ("holdout", options.holdout))
-    }
-    if options.panel is not None:
-        labels = read_panel(options.panel)
-        for name in ("train", "holdout"):
-            tables[name] = attach_panel(tables[name], labels, source=options.panel)
-    if options.synthetic_panel is not None:
-        labels = read_panel(options.synthetic_panel)
-        tables["synthetic"] = attach_panel(tables["synthetic"], labels, source=options.synthetic_panel)
-    shared = tables["train"].samples.index.intersection(tables["holdout"].samples.index)
-    if len(shared):
+    paths = {"synthetic": options.synthetic, "train": options.train, "holdout": options.holdout}
+    panels = {"synthetic": options.synthetic_panel, "train": options.panel, "holdout": options.panel}
+    rules = AlleleRules(options.multiallelic, options.structural)
+    tables = {}
+    for name, path in paths.items():
+        panel = panels[name]
+        labels = None if panel is None else read_panel(panel)
+        groups = {} if labels is None else labels.to_dict()
+        sexes = _sexes(options.sex, panel, groups=groups, panel_first=name == "synthetic")
+        table, _ = read_variants(
+            path,
+            region=options.region,
+            maf=None,
+            max_missing=1.0,
+            rules=rules,
+            sexes=sexes,
+            build=options.build,
+            progress=progress,
+        )
+        tables[name] = table if labels is None else attach_panel(table, labels, source=panel)
+    learned_from = set(tables["train"].people)
+    shared = [name for name in tables["holdout"].people if name in learned_from]
+    if shared:
         raise InputError(
             f"{options.holdout}: {len(shared):,} people are also in {options.train}, the first is {shared[0]}: "
             "a copy cannot be told from people that were learned from; hold out others"
@@ -194,12 +233,23 @@ def load_judged(options: JudgedOptions, *, progress: bool) -> tuple[VariantTable
     return tables["synthetic"], Data(train=learned, holdout=tables["holdout"], filters=filters, genetic_map=map_)
 
 
+def _sexes(
+    given: Path | None, panel: Path | None, *, groups: Mapping[str, str], panel_first: bool = False
+) -> Sexes | None:
+    """Sexes from a file of their own or a column of a panel, if there are any; two men of a pair share their group."""
+    own = None if given is None else read_sexes(given)
+    column = None if panel is None or (own and not panel_first) else panel_sexes(panel)
+    found = (column or own) if panel_first else (own or column)
+    return None if found is None else replace(found, groups=groups)
+
+
 def data_inputs(options: DataOptions) -> dict[str, Path | None]:
     """The files that are read, by what they are read for."""
     return {
         "genotypes": options.path,
         "panel": options.panel,
         "map": options.genetic_map,
+        "sexes": options.sex,
         "holdout samples": options.holdout_samples,
     }
 

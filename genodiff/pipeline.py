@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from data_prep.alleles import one_alternate_each
+from data_prep.builds import build_of
 from data_prep.composition import match_labels
 from data_prep.errors import InputError
 from data_prep.maps import read_map
 from data_prep.panels import write_panel
+from data_prep.sexes import sex_counts
 from data_prep.variants import VariantTable
 from data_prep.vcf_write import write_vcf
 from genodiff import __version__
@@ -28,6 +31,7 @@ from genodiff.genotypes.admixture import Mixing, by_ancestry, write_ancestry
 from genodiff.inspection import inspect, removals
 from genodiff.loading import Data, DataOptions, JudgedOptions, data_inputs, hash_inputs, load_data, load_judged
 from genodiff.provenance import Provenance
+from genodiff.sexes import Drawing
 from genodiff.sites import read_learned
 from genodiff.staging import Staging, beside, check_vcf_output, drafted, drop_damaged, write_together
 
@@ -75,7 +79,7 @@ class SampleOptions:
     """How many people to draw, in all or per label, and how mixtures of labels came about.
 
     ``privacy`` is ``"standard"``, or ``"strict"`` to draw anew who is too much like a person learned from; ``against``
-    names the file of the latter where a model folder is drawn from.
+    names the file of the latter where a model folder is drawn from, ``sex`` that of their sexes.
     """
 
     n: int | None = None
@@ -85,6 +89,7 @@ class SampleOptions:
     genetic_map: Path | None = None
     privacy: str = "standard"
     against: Path | None = None
+    sex: Path | None = None
 
 
 def _use_threads(threads: int | None) -> None:
@@ -160,7 +165,13 @@ def _opened(
             loaded = load_data(data, progress=progress)
             hash_inputs(provenance, inputs)
         provenance.record("filters", loaded.filters.to_dict())
+        provenance.record("build", _build(loaded.train))
         yield staging, provenance, loaded
+
+
+def _build(table: VariantTable) -> str | None:
+    build = build_of(table.header)
+    return None if build is None else build.name
 
 
 def fit(data: DataOptions, options: FitOptions, output: Path, *, force: bool, progress: bool) -> GenotypeModel:
@@ -229,31 +240,44 @@ def sample(
     _use_threads(threads)
     provenance = Provenance(seed=options.seed, configuration={"model": model, "sample": options})
     loaded = GenotypeModel.load(model, device=_device(device))
-    hash_inputs(provenance, {"model": model / "model.json", "map": options.genetic_map, "against": options.against})
+    given = {"map": options.genetic_map, "against": options.against, "sexes": options.sex}
+    hash_inputs(provenance, {"model": model / "model.json", **given})
     if options.labels is not None:
         _check_labels(options.labels, known=loaded.labels, where=str(model))
-    train = None if options.against is None else read_learned(options.against, loaded.meta.sites, progress=progress)
-    if train is not None and train.n_samples != loaded.meta.n_people:
-        raise InputError(
-            f"{options.against} has {train.n_samples:,} people, {model} was learned from {loaded.meta.n_people:,}: "
-            "give the people it was learned from and nobody else"
-        )
+    train = None if options.against is None else _against(options, options.against, loaded, model, progress=progress)
     contig = str(loaded.meta.sites["contig"].iloc[0])
     genetic_map = None if options.genetic_map is None else read_map(options.genetic_map, contig)
     mixing = Mixing(generations=options.generations, genetic_map=genetic_map)
     provenance.device = str(loaded.engine.device)
+    drawing = Drawing.of(loaded.meta.header, n=options.n, labels=options.labels)
     with drafted(output) as drafts:
         with provenance.stage("sample"):
             table = loaded.sample(
-                options.n, labels=options.labels, mixing=mixing, seed=options.seed, drafts=drafts, progress=progress
+                drawing.n, labels=drawing.labels, mixing=mixing, seed=options.seed, drafts=drafts, progress=progress
             )
         note = ""
         if options.privacy == "strict" and train is not None:
             table, note = _strict(
                 loaded, table, train, mixing=mixing, seed=options.seed, progress=progress, provenance=provenance
             )
+        table = drawing.people(one_alternate_each(table), seed=options.seed)
+        provenance.record("build", _build(table))
         write_people(table, output, force=force, threads=threads, provenance=provenance)
     return table, note
+
+
+def _against(options: SampleOptions, path: Path, model: GenotypeModel, folder: Path, *, progress: bool) -> VariantTable:
+    """The people a model was learned from, for strict privacy."""
+    meta = model.meta
+    train = read_learned(path, meta.sites, header=meta.header, sex=options.sex, progress=progress)
+    # Without the labels other men may be paired, and fewer left out: one of every label at most.
+    odd = 0 if sex_counts(meta.header) is None else len(meta.population.labels)
+    if not 0 <= train.n_samples - meta.n_people <= odd // 2:
+        raise InputError(
+            f"{path} has {train.n_samples:,} people, {folder} was learned from {meta.n_people:,}: give the people it "
+            "was learned from and nobody else"
+        )
+    return train
 
 
 def _strict(
@@ -342,17 +366,17 @@ def _judge(
     judged = ""
     if (train.n_samples, holdout.n_samples) != (data.train.n_samples, data.holdout.n_samples):
         judged = (
-            f"Judged on {holdout.n_samples:,} of {data.holdout.n_samples:,} held-out and {train.n_samples:,} of "
-            f"{data.train.n_samples:,} training people, mixed by label as the synthetic ones."
+            f"Judged on {holdout.n_people:,} of {data.holdout.n_people:,} held-out and {train.n_people:,} of "
+            f"{data.train.n_people:,} training people, mixed by label as the synthetic ones."
         )
     if mixed.any():
-        who = "nobody" if plain is synthetic else f"the other {plain.n_samples:,} alone"
+        who = "nobody" if plain is synthetic else f"the other {plain.n_people:,} alone"
         judged += (
             f" {mixed.sum():,} of {synthetic.n_samples:,} synthetic people are of mixed descent, and nobody real is of "
             f"the same: fidelity is judged on {who}, privacy on all."
         )
         judged = judged.strip()
-    provenance.record("judged_on", {"train": train.n_samples, "holdout": holdout.n_samples, "note": judged})
+    provenance.record("judged_on", {"train": train.n_people, "holdout": holdout.n_people, "note": judged})
     with provenance.stage("evaluate"):
         evaluation = _evaluation(
             synthetic, plain, train=train, holdout=holdout, data=data, composed=composed, mixed=bool(mixed.any()),
@@ -414,19 +438,22 @@ def synthesize(
         model.save(out / "model")
         with provenance.stage("sample"):
             mixing = Mixing(generations=people.generations, genetic_map=loaded.genetic_map)
+            drawing = Drawing.of(loaded.train.header, n=people.n, labels=people.labels)
             table = model.sample(
-                people.n,
-                labels=people.labels,
+                drawing.n,
+                labels=drawing.labels,
                 mixing=mixing,
                 seed=people.seed,
                 drafts=staging.drafts,
                 progress=progress,
             )
+            table = one_alternate_each(table)
         drawn, note = table, ""
         if people.privacy == "strict":
             table, note = _strict(
                 model, table, loaded.train, mixing=mixing, seed=people.seed, progress=progress, provenance=provenance
             )
+        table = drawing.people(one_alternate_each(table), seed=people.seed)
         with provenance.stage("write"):
             write_vcf(table, out / "synthetic.vcf.gz", threads=options.threads or os.cpu_count() or 1)
             # Every run leaves the same files; without labels the panel says so with the sign of VCF.
@@ -471,12 +498,14 @@ def _cost(drawn: VariantTable, data: Data, out: Path, *, seed: int, progress: bo
 def evaluate(options: JudgedOptions, output: Path, *, seed: int, force: bool, progress: bool) -> str:
     """``genodiff evaluate``: metrics and report for genotypes made by anything; returns the verdict."""
     given = options.inputs
-    provenance = Provenance(seed=seed, configuration={"region": options.region, "maf": options.maf, **given})
+    chosen = {name: getattr(options, name) for name in ("region", "maf", "build", "multiallelic", "structural")}
+    provenance = Provenance(seed=seed, configuration={**chosen, **given})
     with Staging(output, force=force, inputs=given.values()) as staging:
         with provenance.stage("read"):
             judged, data = load_judged(options, progress=progress)
             hash_inputs(provenance, given)
         provenance.record("filters", data.filters.to_dict())
+        provenance.record("build", _build(data.train))
         try:
             verdict = _judge(
                 judged,

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from data_prep.alleles import one_alternate_each
 from data_prep.errors import InputError
 from data_prep.variants import VariantTable
 from genodiff.baselines import baseline
@@ -20,6 +21,7 @@ from genodiff.loading import DataOptions, data_inputs, hash_inputs, load_data
 from genodiff.pipeline import write_people
 from genodiff.private.promise import PrivacyWarning, Private
 from genodiff.provenance import Provenance
+from genodiff.sexes import Drawing
 from genodiff.staging import check_vcf_output
 
 __all__ = ["run"]
@@ -75,8 +77,11 @@ def run(
         loaded = load_data(data, progress=progress)
         if not isinstance(method, Private):
             hash_inputs(provenance, data_inputs(data))
+    drawing = Drawing.of(loaded.train.header, n=n, labels=None)
     said = loaded.filters.lines()
     if isinstance(method, Private):
+        if drawing.pairs is not None:
+            raise InputError(f"{name}: its guarantee does not cover sexes: give an autosome")
         # Neither a hash of the input nor its counts of calls are covered by the guarantee.
         method.check_sites(loaded.filters)
         promise = method.guarantee(loaded.train.n_samples)
@@ -94,11 +99,12 @@ def run(
         warnings.simplefilter("ignore", PrivacyWarning)  # said above
         table = method.generate(
             loaded.train,
-            loaded.train.n_samples if n is None else n,
+            loaded.train.n_samples if drawing.n is None else drawing.n,
             seed=data.seed,
             genetic_map=loaded.genetic_map,
             device=str(place),
             progress=progress,
         )
+    table = drawing.people(one_alternate_each(table), seed=data.seed)
     write_people(table, output, force=force, threads=threads, provenance=provenance)
     return table, said

@@ -95,7 +95,7 @@ def _baseline_command(name: str) -> click.Command:
             name, {key: o[key] for key in own}, data_from(vcf, o), output, n=n,
             device=o["device"], threads=o["threads"], force=o["force"], progress=show_bars(o["quiet"]),
         )  # fmt: skip
-        click.echo("\n".join([*said, f"{table.n_samples:,} people at {table.n_variants:,} sites: {output}"]))
+        click.echo("\n".join([*said, f"{table.n_people:,} people at {table.n_variants:,} sites: {output}"]))
 
     about = (
         f"{method.summary}\n\nBeside the VCF s.vcf.gz lie s.panel.tsv (if there are labels) and s.provenance.json.\n\n"

@@ -22,7 +22,9 @@ from genodiff.cli.options import (
     output_options,
     people_options,
     seed_option,
+    sex_option,
     show_bars,
+    site_options,
     training_options,
 )
 
@@ -49,7 +51,8 @@ privacy_option = click.option(
 def synthesize(vcf: Path, output: Path, n: int | None, labels: dict[str, int] | None, **o: Any) -> None:
     """Learn from VCF, write synthetic people, and judge them against people held out.
 
-    VCF is a .vcf, .vcf.gz or .bcf of diploid calls on one contig (or one --region of it). The folder receives
+    VCF is a .vcf, .vcf.gz or .bcf of diploid calls on one contig (or one --region of it), or of X outside the
+    pseudo-autosomal regions with --sex, where men are haploid. The folder receives
     synthetic.vcf.gz with its index, synthetic.panel.tsv, model/, metrics.csv, report.html, figures/, provenance.json;
     and synthetic.ancestry.tsv.gz, the true local ancestry, if a mixture of labels is asked for; and strict.csv, what
     --privacy strict costs in fidelity.
@@ -60,6 +63,7 @@ def synthesize(vcf: Path, output: Path, n: int | None, labels: dict[str, int] | 
       genodiff synthesize chr22.vcf.gz -o out/
       genodiff synthesize chr22.vcf.gz -o out/ --panel panel.tsv --labels EUR=1000,AFR=500
       genodiff synthesize all.bcf -o out/ --region 22:1-2000000 --maf 0.05 --preset fast
+      genodiff synthesize chrX.vcf.gz -o out/ --region X:2781480-155701382 --sex sex.tsv
     """
     one_of(n, labels)
     from genodiff import pipeline
@@ -111,6 +115,7 @@ def fit(vcf: Path, output: Path, **o: Any) -> None:
     type=PATH,
     help="VCF of the people the model was learned from, for --privacy strict: a model folder holds none.",
 )
+@sex_option
 @seed_option
 @device_options
 @output_options
@@ -133,7 +138,7 @@ def sample(model: Path, output: Path, n: int | None, labels: dict[str, int] | No
     from genodiff import pipeline
 
     options = pipeline.SampleOptions(
-        n, labels, o["seed"], o["generations"], o["genetic_map"], o["privacy"], o["against"]
+        n, labels, o["seed"], o["generations"], o["genetic_map"], o["privacy"], o["against"], o["sex"]
     )
     table, note = pipeline.sample(
         model, options, output,
@@ -141,7 +146,7 @@ def sample(model: Path, output: Path, n: int | None, labels: dict[str, int] | No
     )  # fmt: skip
     if note:
         click.echo(note)
-    click.echo(f"{table.n_samples:,} people at {table.n_variants:,} sites: {output}")
+    click.echo(f"{table.n_people:,} people at {table.n_variants:,} sites: {output}")
 
 
 @click.command()
@@ -174,6 +179,7 @@ def evaluate(output: Path, **o: Any) -> None:
     help="VCF of people of the same population it was not learned from.",
 )
 @click.option("--panel", type=PATH, help="Population labels of both, if the attacker knows them.")
+@sex_option
 @click.option("-o", "--output", type=PATH, help="Folder for audit.csv and audit.md.")
 @seed_option
 @device_options
@@ -198,17 +204,21 @@ def audit(model: Path, members: Path, others: Path, output: Path | None, quiet: 
 @click.command()
 @click.argument("path", type=PATH)
 @click.option("--region", help="Contig or contig:from-to (bp).")
-def inspect(path: Path, region: str | None) -> None:
+@site_options
+def inspect(path: Path, **o: Any) -> None:
     """Say what a VCF or a model folder holds.
+
+    Of a VCF with several contigs and no --region: how many records each has, and the build.
 
     \b
     Examples:
       genodiff inspect chr22.vcf.gz
+      genodiff inspect genome.vcf.gz --region X:2699521-154931043 --sex sex.tsv
       genodiff inspect model/
     """
     from genodiff import pipeline
 
-    rows = pipeline.inspect(path, region=region, progress=sys.stderr.isatty())
+    rows = pipeline.inspect(path, **o, progress=sys.stderr.isatty())
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         click.echo(f"{name:<{width}}  {value}")

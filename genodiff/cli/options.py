@@ -31,7 +31,9 @@ __all__ = [
     "output_options",
     "people_options",
     "seed_option",
+    "sex_option",
     "show_bars",
+    "site_options",
     "stack",
     "training_options",
 ]
@@ -121,6 +123,23 @@ class Range(click.FloatRange):
         return number
 
 
+sex_option = click.option(
+    "--sex", type=PATH,
+    help="Who is a man: a table with the columns sample and sex, or a PLINK .fam or .psam. Needed for X outside the "
+         "pseudo-autosomal regions, not used elsewhere.",
+)  # fmt: skip
+
+site_options = stack(
+    sex_option,
+    click.option("--build", type=click.Choice(["GRCh37", "GRCh38"]),
+                 help="Build of the genome, where the header does not tell."),
+    click.option("--multiallelic", type=click.Choice(["drop", "split", "join"]), default="drop", show_default=True,
+                 help="Records with several alternate alleles: leave out, make a record of each, or learn each and "
+                      "write one record again."),
+    click.option("--structural/--no-structural", default=True, show_default=True,
+                 help="Read structural variants (<DEL>, breakends) as biallelic sites."),
+)  # fmt: skip
+
 data_options = stack(
     click.option("--panel", type=PATH,
                  help="Population labels: a table with the columns sample and super_pop, label or pop."),
@@ -134,7 +153,11 @@ data_options = stack(
                  help="Least minor-allele frequency among the people learned from; 0 keeps every polymorphic site."),
     click.option("--max-missing", type=Range(0, 1), default=0.1, show_default=True,
                  help="Largest share of people without a call at a site."),
+    site_options,
 )  # fmt: skip
+
+
+_SITES = ("sex", "build", "multiallelic", "structural")
 
 
 def judged_options(*, purpose: str, holds: str, use: str) -> Callable[[F], F]:
@@ -150,6 +173,7 @@ def judged_options(*, purpose: str, holds: str, use: str) -> Callable[[F], F]:
         click.option("--region", help="Contig or contig:from-to (bp)."),
         click.option("--maf", type=Range(0, 0.5), default=0.0, show_default=True,
                      help=f"{use} only sites with at least this minor-allele frequency in --train."),
+        site_options,
     )  # fmt: skip
 
 
@@ -249,7 +273,7 @@ def data_from(vcf: Path, o: dict[str, Any]) -> DataOptions:
         path=vcf, panel=o["panel"], panel_column=o["panel_column"],
         panel_parent=o["panel_parent"], region=o["region"], genetic_map=o["genetic_map"],
         maf=o["maf"], max_missing=o["max_missing"], holdout=o["holdout"], holdout_samples=o["holdout_samples"],
-        seed=o["seed"],
+        seed=o["seed"], **{name: o[name] for name in _SITES},
     )  # fmt: skip
 
 
@@ -257,7 +281,7 @@ def judged_from(o: dict[str, Any]) -> JudgedOptions:
     """What :func:`judged_options` say."""
     from genodiff.loading import JudgedOptions
 
-    names = ("synthetic", "train", "holdout", "panel", "synthetic_panel", "genetic_map", "region", "maf")
+    names = ("synthetic", "train", "holdout", "panel", "synthetic_panel", "genetic_map", "region", "maf", *_SITES)
     return JudgedOptions(**{name: o[name] for name in names})
 
 

@@ -178,12 +178,14 @@ def local_ancestry(table: VariantTable) -> pd.DataFrame | None:
     if _COLUMN not in table.samples.columns:
         return None
     contig = str(table.sites["contig"].iloc[0])
-    rows = [
-        (name, haplotype, contig, start, end, label)
-        for name, text in table.samples[_COLUMN].items()
-        for haplotype, tracts in enumerate(json.loads(text))
-        for label, start, end in tracts
-    ]
+    names = iter(table.people)
+    rows: list[tuple[object, ...]] = []
+    for count, text in zip(table.people_per_row, table.samples[_COLUMN], strict=True):
+        # Of two men in a row each has one haplotype, his first.
+        here = [next(names) for _ in range(count)]
+        whose = [(here[0], 0), (here[-1], 2 - count)]
+        for (name, haplotype), tracts in zip(whose, json.loads(text), strict=True):
+            rows += [(name, haplotype, contig, start, end, label) for label, start, end in tracts]
     return pd.DataFrame(rows, columns=["sample", "haplotype", "contig", "start", "end", "label"])
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from data_prep.blocks import ld_blocks
 from data_prep.errors import InputError
 from data_prep.panels import parents_of
+from data_prep.sexes import sex_counts
 from data_prep.variants import VariantTable
 from genodiff.core.bases import BlockPCA
 from genodiff.core.training import TrainingConfig, TrainingResult, Workers, generator_on, step_generator, train
@@ -562,10 +563,14 @@ class GenotypeModel:
         population = meta.population
         size = np.bincount(population.combinations[:, 0], population.counts, minlength=len(population.labels))
         counts = {name: round(n) for name, n in zip(population.labels, size.tolist(), strict=True)}
+        sexes = sex_counts(meta.header)
+        if sexes is not None:  # rows of X are women and pairs of men
+            counts = {name: women + 2 * pairs for name, (women, pairs) in sexes.items()}
         borrowed = dict(zip(population.labels, population.borrowed, strict=bool(population.borrowed)))
         return {
             "unit": "haplotypes" if meta.ploidy == 1 else "dosages",
-            "people": meta.n_people,
+            "people": meta.n_people if sexes is None else sum(counts.values()),
+            **({} if sexes is None else {"men": 2 * sum(pairs for _, pairs in sexes.values())}),
             "sites": len(meta.sites),
             "sites_drawn": len(meta.ties.drawn),
             "sites_rare": 0 if meta.rare is None else len(meta.rare.sites),

@@ -180,12 +180,12 @@ def _data(
 ) -> dict[str, Any]:
     compared = frame.loc[frame["metric"] == "sites_compared", "value"]
     dropped = frame.loc[frame["metric"] == "sites_dropped", "value"]
-    calls = train.n_samples * train.n_variants + holdout.n_samples * holdout.n_variants
-    missing = sum(int((t.haplotypes < 0).any(axis=2).sum()) for t in (train, holdout))
+    calls = train.n_people * train.n_variants + holdout.n_people * holdout.n_variants
+    missing = train.missing_calls + holdout.missing_calls
     return {
-        "synthetic": synthetic.n_samples,
-        "train": train.n_samples,
-        "holdout": holdout.n_samples,
+        "synthetic": synthetic.n_people,
+        "train": train.n_people,
+        "holdout": holdout.n_people,
         "sites": int(compared.iloc[0]) if len(compared) else holdout.n_variants,
         "dropped": int(dropped.iloc[0]) if len(dropped) else 0,
         "region": _region(holdout),
@@ -215,7 +215,8 @@ def _filters(reports: Any) -> list[dict[str, Any]]:
         kept, seen = report.get("kept"), report.get("n_records")
         line = f"{kept:,} of {seen:,} records were kept" if kept is not None and seen is not None else "Records removed"
         source = report.get("source")
-        entries.append({"line": f"{line}{f' of {source}' if source else ''}.", "removed": removed})
+        line = ". ".join([f"{line}{f' of {source}' if source else ''}", *report.get("notes", ())])
+        entries.append({"line": f"{line}.", "removed": removed})
     return entries
 
 
@@ -232,9 +233,7 @@ def _labels(*, synthetic: VariantTable, train: VariantTable, holdout: VariantTab
     tables = {"train": train, "holdout": holdout, "synthetic": synthetic}
     if any(t.labels is None for t in tables.values()):
         return []
-    counts = {
-        name: dict(zip(*np.unique(np.asarray(t.labels, dtype=str), return_counts=True), strict=True))
-        for name, t in tables.items()
-    }
+    people = {name: np.asarray(t.labels, dtype=str).repeat(t.people_per_row) for name, t in tables.items()}
+    counts = {name: dict(zip(*np.unique(who, return_counts=True), strict=True)) for name, who in people.items()}
     names = sorted(set().union(*counts.values()))
     return [{"label": name, **{k: int(c.get(name, 0)) for k, c in counts.items()}} for name in names]

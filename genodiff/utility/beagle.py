@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from cyvcf2 import VCF
 from numpy.typing import NDArray
 
 from data_prep.errors import InputError
-from data_prep.variants import VariantTable
+from data_prep.variants import SITE_COLUMNS, VariantTable
 from data_prep.vcf_write import write_vcf
 from genodiff.utility.errors import Unmeasurable
 
@@ -106,8 +107,8 @@ def _numbered(table: VariantTable, reference: VariantTable, *, prefix: str) -> V
         raise ValueError(f"site {table.site_keys[int((place < 0).argmax())]} of the target is not in the reference")
     return VariantTable(
         haplotypes=table.haplotypes,
-        sites=table.sites.assign(id=[f"s{k}" for k in place]),
-        samples=table.samples.set_axis([f"{prefix}{i}" for i in range(table.n_samples)]),
+        sites=table.sites[list(SITE_COLUMNS)].assign(id=[f"s{k}" for k in place]),
+        samples=pd.DataFrame(index=[f"{prefix}{i}" for i in range(table.n_samples)]),
         phased=table.phased,
     )
 

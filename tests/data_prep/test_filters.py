@@ -15,8 +15,8 @@ from tests.data_prep.helpers import header, make_table, record, write
 BODY = (
     record(10, "0|1 0|0 0|0 0|0")  # kept, frequency 1/8
     + record(20, "0|1 1|0 0|1 1|1", alt="C,G")  # multi-allelic
-    + record(30, "0|1 0|0 0|0 0|0", alt="<DEL>")  # symbolic
-    + record(31, "0|1 0|0 0|0 0|0", alt="*")  # symbolic
+    + record(30, "0|1 0|0 0|0 0|0", alt="<*>")  # stands for any other allele
+    + record(31, "0|1 0|0 0|0 0|0", alt="*")  # deleted by the record before
     + record(32, "0|0 0|0 0|0 0|0", alt=".")  # no alternate allele
     + record(40, "0|0 0|0 0|0 0|0")  # monomorphic
     + record(41, "1|1 1|1 1|1 1|1")  # monomorphic
