@@ -1,4 +1,4 @@
-"""What a VCF, a model folder or the filters of a run have to say, as text."""
+"""What a file of genotypes, a model folder or the filters of a run have to say, as text."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from data_prep.errors import InputError
 from data_prep.filters import FilterReport
+from data_prep.formats import is_store
 from data_prep.readers import read_variants
 from data_prep.variants import VariantTable
 
@@ -18,8 +19,8 @@ __all__ = ["inspect", "removals"]
 
 
 def inspect(path: Path, *, region: str | None = None, progress: bool = False) -> list[tuple[str, str]]:
-    """``genodiff inspect``: what a VCF or a model folder holds, as pairs of name and value."""
-    if path.is_dir():
+    """``genodiff inspect``: what a file of genotypes or a model folder holds, as pairs of name and value."""
+    if path.is_dir() and not is_store(path):
         if not (path / "model.json").is_file() and (path / "model" / "model.json").is_file():
             raise InputError(f"{path} is the output of synthesize: give {path / 'model'}")
         from genodiff.genotypes.model import GenotypeModel

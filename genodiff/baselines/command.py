@@ -100,5 +100,5 @@ def run(
             device=str(place),
             progress=progress,
         )
-    write_people(table, output, force=force, threads=threads, provenance=provenance)
+    said += write_people(table, output, force=force, threads=threads, provenance=provenance)
     return table, said

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from genodiff.cli.options import (
+    OUTPUTS,
     PATH,
     data_from,
     data_options,
@@ -49,7 +50,8 @@ privacy_option = click.option(
 def synthesize(vcf: Path, output: Path, n: int | None, labels: dict[str, int] | None, **o: Any) -> None:
     """Learn from VCF, write synthetic people, and judge them against people held out.
 
-    VCF is a .vcf, .vcf.gz or .bcf of diploid calls on one contig (or one --region of it). The folder receives
+    VCF is a .vcf, .vcf.gz or .bcf of diploid calls on one contig (or one --region of it), or a .pgen, .bed, .haps,
+    .vcz, .h5ad or .zarr. The folder receives
     synthetic.vcf.gz with its index, synthetic.panel.tsv, model/, metrics.csv, report.html, figures/, provenance.json;
     and synthetic.ancestry.tsv.gz, the true local ancestry, if a mixture of labels is asked for; and strict.csv, what
     --privacy strict costs in fidelity.
@@ -102,7 +104,7 @@ def fit(vcf: Path, output: Path, **o: Any) -> None:
 
 @click.command()
 @click.argument("model", type=PATH)
-@click.option("-o", "--output", type=PATH, required=True, help="VCF to write: .vcf.gz (with index), .vcf or .bcf.")
+@click.option("-o", "--output", type=PATH, required=True, help=OUTPUTS)
 @people_options
 @click.option("--map", "genetic_map", type=PATH, help="Genetic map (bp to cM), for mixtures of labels.")
 @privacy_option
@@ -199,7 +201,7 @@ def audit(model: Path, members: Path, others: Path, output: Path | None, quiet: 
 @click.argument("path", type=PATH)
 @click.option("--region", help="Contig or contig:from-to (bp).")
 def inspect(path: Path, region: str | None) -> None:
-    """Say what a VCF or a model folder holds.
+    """Say what a file of genotypes or a model folder holds.
 
     \b
     Examples:
