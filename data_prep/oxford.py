@@ -1,8 +1,9 @@
 """Oxford ``.haps`` and ``.sample``, as SHAPEIT, PLINK 2 and ``bcftools convert --hapsample`` write them.
 
 A line is a site: contig, ID, position, first and second allele, then two alleles of every person as 0, 1, ``?``
-(missing); ``*`` behind both alleles of a call says that it is unphased. A person is called by the column ``ID_2``;
-where one occurs twice, all are called ``ID_1_ID_2``.
+(missing); ``*`` behind both alleles of a call says that it is unphased. bcftools may write CONTIG:POS_REF_ALT for the
+contig. The first allele is taken for REF, as bcftools writes it, and PLINK 2 with ``--export haps ref-first`` alone.
+A person is called by the column ``ID_2``; where one occurs twice, all are called ``ID_1_ID_2``.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ class HapsSource(RecordSource):
                     f"{n:,} people belong there"
                 )
             contig, name, position, ref, alt, calls = words
+            contig = contig.removesuffix(f":{position}_{ref}_{alt}")
             k = len(rows)
             self._calls(number, calls, alleles[k], phased[k])
             rows.append((contig, position, name, ref, alt))

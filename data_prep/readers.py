@@ -50,7 +50,7 @@ def open_source(path: str | os.PathLike[str], *, samples: Sequence[str] | None =
             return VcfZarrSource(p, samples=samples)
         if (p / "layers").is_dir() and (p / "obs").is_dir():
             return AnnDataSource(p, samples=samples)
-        raise InputError(f"{p} is a Zarr folder of neither VCF-Zarr (call_genotype) nor AnnData (layers)")
+        raise InputError(f"{p} is neither VCF-Zarr (it has no call_genotype) nor AnnData: give another store")
     if p.suffix in _PARTS:
         raise InputError(f"{p} holds no genotypes: give the {_PARTS[p.suffix]} it belongs to")
     require_file(p, what="file of genotypes")
@@ -155,8 +155,8 @@ def read_variants(
         calls are phased.
 
     Raises:
-        InputError: the file is missing, damaged, malformed or of no known format; nothing is left; several contigs without a
-            region.
+        InputError: the file is missing, damaged, malformed or of no known format; nothing is left; several contigs
+            without a region.
         ValueError: a threshold out of range.
     """
     check_thresholds(maf=maf, max_missing=max_missing)

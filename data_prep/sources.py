@@ -191,8 +191,9 @@ class RecordSource(ABC):
             h[(h < 0).any(axis=2)] = -1
         if phased is not None and not (~phased & (h[:, :, 0] != h[:, :, 1])).any():
             phased = None
-        columns = (column.tolist() for column in (sites.id, sites.ref, sites.alt))
-        return SiteBlock(h, phased, sites.position, *columns, str(sites.contig[0]))
+        return SiteBlock(
+            h, phased, sites.position, sites.id.tolist(), sites.ref.tolist(), sites.alt.tolist(), str(sites.contig[0])
+        )
 
     def _no_contig(self, region: Region, known: Sequence[str]) -> InputError:
         names = ", ".join(known[:8]) or "none"

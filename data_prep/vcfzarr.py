@@ -1,7 +1,7 @@
-"""VCF-Zarr: a folder of arrays named as the VCF-Zarr specification has them (``call_genotype``, ``variant_position`` …).
+"""VCF-Zarr: a folder of arrays with the names of its specification (``call_genotype``, ``variant_position`` …).
 
-Stores of bio2zarr and sgkit are read, of Zarr format 2 and 3. Written is format 2, in which variable-length text is part
-of the specification of Zarr itself, so that every reader of VCF-Zarr has it.
+Stores of bio2zarr and sgkit are read, of Zarr format 2 and 3. Written is format 2: variable-length text is settled
+there, so that every reader of VCF-Zarr has it.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class VcfZarrSource(RecordSource):
             contig, position, allele = (self._whole(f"variant_{k}") for k in ("contig", "position", "allele"))
             name = self._whole("variant_id") if "variant_id" in self._store else np.full(len(position), ".")
             self._calls = self._array("call_genotype")
-            self._phase = self._store["call_genotype_phased"] if "call_genotype_phased" in self._store else None
+            self._phase = self._store.get("call_genotype_phased")
         except InputError:
             raise
         except Exception as error:  # zarr and its codecs each raise their own
@@ -157,10 +157,9 @@ class VcfZarrWriter(FilesWriter):
         for contig, position, name, ref, alt in zip(*columns, strict=True):
             label = "." if name is None or name != name or name == "" else str(name)
             self._rows.append((str(contig), int(position), label, str(ref), str(alt)))
-        half = (h < 0).any(axis=2)
-        self._pending.append(
-            (np.where(half[:, :, None], np.int8(-1), h), np.ones_like(half) if phased is None else phased)
-        )
+        half: NDArray[np.bool_] = (h < 0).any(axis=2)
+        known = np.ones(half.shape, dtype=bool) if phased is None else phased
+        self._pending.append((np.where(half[:, :, None], np.int8(-1), h), known))
         if sum(len(h) for h, _ in self._pending) >= _CHUNK[0]:
             self._flush(whole=True)
 

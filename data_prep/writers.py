@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
@@ -83,7 +84,7 @@ class FilesWriter(ABC):
         for start in range(0, chunk.n_variants, step):
             part = slice(start, min(start + step, chunk.n_variants))
             self._place(chunk, part)
-            self._guard(lambda part=part: self._append(chunk, part))
+            self._guard(partial(self._append, chunk, part))
             self.n_variants += part.stop - part.start
 
     def _place(self, chunk: VariantTable, part: slice) -> None:
