@@ -23,7 +23,16 @@ from data_prep.variants import VariantTable
 if TYPE_CHECKING:
     from data_prep.vcf import SiteBlock
 
-__all__ = ["Ploidy"]
+__all__ = ["Ploidy", "without_haploid"]
+
+
+def without_haploid(block: SiteBlock, tally: Tally) -> SiteBlock:
+    """The block without the records in which some call is haploid; they count as ``non-diploid``."""
+    if block.haploid is None:
+        return block
+    rows = block.haploid.any(axis=1)
+    tally.remove("non-diploid", int(rows.sum()))
+    return replace(block.take(np.flatnonzero(~rows)), haploid=None)
 
 
 class Ploidy:
@@ -57,7 +66,7 @@ class Ploidy:
         if kind in ("Y", "MT"):
             raise self._not_diploid(block.contig, kind)
         if kind != "X":
-            return self._without_haploid(block, tally)
+            return without_haploid(block, tally)
         if self._sexes is None:
             raise self._no_sexes(block)
         return self._on_x(block, self._sexes)
@@ -72,12 +81,6 @@ class Ploidy:
         if not self._build.outside(table.sites["position"].to_numpy()).any():
             return ()
         return (f"{contig} is read as diploid: if some of the people are men, say so with --sex",)
-
-    def _without_haploid(self, block: SiteBlock, tally: Tally) -> SiteBlock:
-        assert block.haploid is not None
-        rows = block.haploid.any(axis=1)
-        tally.remove("non-diploid", int(rows.sum()))
-        return replace(block.take(np.flatnonzero(~rows)), haploid=None)
 
     def _on_x(self, block: SiteBlock, sexes: Sexes) -> SiteBlock:
         if self._build is None:

@@ -4,25 +4,136 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from data_prep.alleles import AlleleRules, kept_lines
+from data_prep.annotated import HDF5, AnnDataSource
 from data_prep.builds import Build, build_named, build_of
 from data_prep.errors import InputError
+from data_prep.files import require_file
 from data_prep.filters import FilterReport, Order, Tally, check_thresholds, judge_data
-from data_prep.ploidy import Ploidy
+from data_prep.formats import is_store
+from data_prep.oxford import ENDINGS, HapsSource
+from data_prep.plink1 import MAGIC, BedSource
+from data_prep.plink2 import PgenSource
+from data_prep.ploidy import Ploidy, without_haploid
 from data_prep.regions import Region
 from data_prep.sexes import Sexes
-from data_prep.variants import VariantTable
+from data_prep.sources import Source
+from data_prep.variants import SITE_COLUMNS, VariantTable
 from data_prep.vcf import SiteBlock, VcfSource
+from data_prep.vcfzarr import VcfZarrSource
 
-__all__ = ["read_variants"]
+__all__ = ["open_source", "read_chunks", "read_variants"]
+
+_PARTS = {".bim": ".bed", ".fam": ".bed", ".pvar": ".pgen", ".psam": ".pgen", ".sample": ".haps", ".samples": ".haps"}
+"""Files that accompany genotypes, and the file to be named instead."""
+
+
+def open_source(path: str | os.PathLike[str], *, samples: Sequence[str] | None = None) -> Source:
+    """Opens and checks a file of genotypes in whatever format, recognised by its content; Oxford ``.haps`` by name.
+
+    Args:
+        path: VCF (plain, BGZF or gzip), BCF, PLINK 1 ``.bed``, PLINK 2 ``.pgen``, Oxford ``.haps``, AnnData
+            ``.h5ad`` or ``.zarr``, or a VCF-Zarr folder.
+        samples: people to read, in this order; all, in file order, if ``None``.
+
+    Raises:
+        InputError: the file cannot be used; the message says why.
+    """
+    p = Path(path)
+    if is_store(p):
+        if (p / "call_genotype").is_dir():
+            return VcfZarrSource(p, samples=samples)
+        if (p / "layers").is_dir() and (p / "obs").is_dir():
+            return AnnDataSource(p, samples=samples)
+        raise InputError(f"{p} is neither VCF-Zarr (it has no call_genotype) nor AnnData: give another store")
+    if p.suffix in _PARTS:
+        raise InputError(f"{p} holds no genotypes: give the {_PARTS[p.suffix]} it belongs to")
+    require_file(p, what="file of genotypes")
+    with p.open("rb") as handle:
+        head = handle.read(len(HDF5))
+    if head == HDF5:
+        return AnnDataSource(p, samples=samples)
+    if p.suffix == ".bed" or (head[:2] == MAGIC[:2] and head[2:3] in (b"\0", b"\1")):
+        return BedSource(p, samples=samples)
+    if p.suffix == ".pgen" or head[:2] == MAGIC[:2]:
+        return PgenSource(p, samples=samples)
+    if p.name.endswith(ENDINGS):
+        return HapsSource(p, samples=samples)
+    return VcfSource(p, samples=samples)
+
+
+def read_chunks(
+    path: str | os.PathLike[str],
+    *,
+    region: str | None = None,
+    samples: Sequence[str] | None = None,
+    progress: bool = False,
+) -> tuple[Source, Tally, Iterator[VariantTable]]:
+    """Biallelic diploid genotypes of one contig or region as they stream, without any filter of the data.
+
+    Args:
+        path: the file.
+        region: as in :func:`read_variants`.
+        samples: people to read, in this order; all if ``None``.
+        progress: show a bar on stderr.
+
+    Returns:
+        The source; counts of the records and of the structural removals, which grow as the chunks are taken; and the
+        chunks, in file order.
+
+    Raises:
+        InputError: the file cannot be used, at once or while the chunks are taken; positions that go back.
+    """
+    where = None if region is None else Region.parse(region)
+    source = open_source(path, samples=samples)
+    tally = Tally()
+    people = pd.DataFrame(index=pd.Index(source.samples, name="sample"))
+
+    def chunks() -> Iterator[VariantTable]:
+        last = 0
+        for raw in _shown(source, where, tally, progress=progress):
+            block = without_haploid(raw, tally)
+            if not len(block.position):
+                continue
+            back = np.flatnonzero(np.diff(block.position, prepend=last) < 0)
+            if len(back):
+                raise InputError(
+                    f"{source.path}: {block.contig}:{block.position[back[0]]} lies before the record it follows: sort "
+                    "the file, for example with 'bcftools sort'"
+                )
+            last = int(block.position[-1])
+            tally.kept += len(block.position)
+            columns = (*SITE_COLUMNS[1:], *["info"] * bool(block.info))
+            yield VariantTable(
+                haplotypes=block.haplotypes.transpose(1, 0, 2),
+                sites=pd.DataFrame({"contig": block.contig, **{c: getattr(block, c) for c in columns}}),
+                samples=people,
+                phased=None if block.phased is None else block.phased.T,
+                header=source.header,
+            )
+
+    return source, tally, chunks()
+
+
+def _shown(
+    source: Source, region: Region | None, tally: Tally, *, rules: AlleleRules | None = None, progress: bool
+) -> Iterator[SiteBlock]:
+    """The blocks of a source, with a bar on stderr."""
+    with tqdm(unit=" records", desc="read", file=sys.stderr, leave=False) if progress else nullcontext() as bar:
+        for block in source.blocks(region, tally, rules=rules):
+            if bar is not None:
+                bar.total = source.n_records
+                bar.update(tally.n_records - bar.n)
+            yield block
 
 
 def read_variants(
@@ -39,7 +150,7 @@ def read_variants(
 ) -> tuple[VariantTable, FilterReport]:
     """Read biallelic genotypes of one contig or region; outside PAR of X, two men make a row.
 
-    The file is recognised by its content: VCF, VCF in BGZF or gzip, BCF. Records pass the filters of
+    The file is recognised by its content, see :func:`open_source`. Records pass the filters of
     :mod:`data_prep.filters` block by block, so that memory follows what is kept and not the size of the file. An index
     beside the file is used for a region; without one the file is scanned.
 
@@ -60,35 +171,31 @@ def read_variants(
         calls are phased.
 
     Raises:
-        InputError: the file is missing, damaged, malformed or not a VCF; nothing is left; several contigs without a
-            region.
+        InputError: the file is missing, damaged, malformed or of no known format; nothing is left; several contigs
+            without a region.
         ValueError: a threshold out of range.
     """
     check_thresholds(maf=maf, max_missing=max_missing)
     where = None if region is None else Region.parse(region)
-    source = VcfSource(path, samples=samples)
+    source = open_source(path, samples=samples)
     rules = rules or AlleleRules()
     known = _build(source, build)
     ploidy = Ploidy(source.path, source.samples, build=known, sexes=sexes)
     tally, order = Tally(), Order(split=rules.multiallelic != "drop")
     kept: list[SiteBlock] = []
-    with tqdm(unit=" records", desc="read", file=sys.stderr, leave=False) if progress else nullcontext() as bar:
-        for raw in source.blocks(where, tally, rules=rules):
-            block = ploidy.diploid(raw, tally)
-            if not len(block.position):
-                continue
-            if bar is not None:
-                bar.total = source.n_records
-                bar.update(tally.n_records - bar.n)
-            passing, incomplete = judge_data(block.haplotypes, maf=maf, max_missing=max_missing, tally=tally)
-            rows = np.flatnonzero(passing)
-            alleles = [(block.ref[j], block.alt[j]) for j in rows]
-            rows = rows[order.judge(block.position[rows], alleles, tally)]
-            if not len(rows):
-                continue
-            tally.kept += len(rows)
-            tally.missing_calls += int(incomplete[rows].sum())
-            kept.append(block.take(rows))
+    for raw in _shown(source, where, tally, rules=rules, progress=progress):
+        block = ploidy.diploid(raw, tally)
+        if not len(block.position):
+            continue
+        passing, incomplete = judge_data(block.haplotypes, maf=maf, max_missing=max_missing, tally=tally)
+        rows = np.flatnonzero(passing)
+        alleles = [(block.ref[j], block.alt[j]) for j in rows]
+        rows = rows[order.judge(block.position[rows], alleles, tally)]
+        if not len(rows):
+            continue
+        tally.kept += len(rows)
+        tally.missing_calls += int(incomplete[rows].sum())
+        kept.append(block.take(rows))
     report = tally.report(
         n_samples=len(source.samples), source=str(source.path), maf=maf or 0.0, max_missing=max_missing
     )
@@ -103,7 +210,7 @@ def read_variants(
     return table, report if ploidy.pairs is None else replace(report, missing_calls=table.missing_calls)
 
 
-def _build(source: VcfSource, given: str | None) -> Build | None:
+def _build(source: Source, given: str | None) -> Build | None:
     told = build_of(source.header)
     if given is None:
         return told
@@ -113,7 +220,7 @@ def _build(source: VcfSource, given: str | None) -> Build | None:
     return named
 
 
-def _described(table: VariantTable, source: VcfSource, rules: AlleleRules, build: Build | None) -> VariantTable:
+def _described(table: VariantTable, source: Source, rules: AlleleRules, build: Build | None) -> VariantTable:
     """The table with all that its header and sites have to say beside positions and alleles."""
     sites = table.sites
     if rules.multiallelic != "drop":
@@ -124,7 +231,7 @@ def _described(table: VariantTable, source: VcfSource, rules: AlleleRules, build
     return replace(table, sites=sites, header=header)
 
 
-def _assemble(blocks: list[SiteBlock], source: VcfSource, ploidy: Ploidy) -> tuple[VariantTable, int]:
+def _assemble(blocks: list[SiteBlock], source: Source, ploidy: Ploidy) -> tuple[VariantTable, int]:
     """One table of all blocks, which are released on the way, and its number of unphased heterozygous calls."""
     samples = pd.DataFrame(index=pd.Index(source.samples, name="sample"))
     if ploidy.pairs is not None:

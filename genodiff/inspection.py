@@ -1,4 +1,4 @@
-"""What a VCF, a model folder or the filters of a run have to say, as text."""
+"""What a file of genotypes, a model folder or the filters of a run have to say, as text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from data_prep.alleles import AlleleRules, Multiallelic
 from data_prep.builds import build_of
 from data_prep.errors import InputError
 from data_prep.filters import FilterReport
-from data_prep.readers import read_variants
+from data_prep.formats import is_store
+from data_prep.readers import open_source, read_variants
 from data_prep.sexes import read_sexes
 from data_prep.variants import VariantTable
 from data_prep.vcf import VcfSource
@@ -31,7 +32,7 @@ def inspect(
     structural: bool = True,
     progress: bool = False,
 ) -> list[tuple[str, str]]:
-    """``genodiff inspect``: what a VCF or a model folder holds, as pairs of name and value.
+    """``genodiff inspect``: what a file of genotypes or a model folder holds, as pairs of name and value.
 
     Args:
         path: the file or folder.
@@ -42,17 +43,17 @@ def inspect(
         structural: likewise.
         progress: show a bar.
     """
-    if path.is_dir():
+    if path.is_dir() and not is_store(path):
         if not (path / "model.json").is_file() and (path / "model" / "model.json").is_file():
             raise InputError(f"{path} is the output of synthesize: give {path / 'model'}")
         from genodiff.genotypes.model import GenotypeModel
 
         facts = GenotypeModel.load(path, device="cpu").describe()
         return [(k.replace("_", " "), _shown(v)) for k, v in facts.items()]
-    source = VcfSource(path)
+    source = open_source(path)
     told = build_of(source.header)
     known = ("build", (build or "not told by the header") if told is None else told.name)
-    counts = {} if region is not None else source.contigs()
+    counts = source.contigs() if region is None and isinstance(source, VcfSource) else {}
     if len(counts) > 1:
         rows = [("people", f"{len(source.samples):,}"), known]
         rows += [(f"contig {name}", f"{count:,} records") for name, count in counts.items()]

@@ -11,13 +11,13 @@ import numpy as np
 from data_prep.alleles import AlleleRules, Multiallelic
 from data_prep.errors import InputError
 from data_prep.filters import FilterReport, filter_table
+from data_prep.formats import companions, is_store
 from data_prep.maps import GeneticMap, read_map
 from data_prep.panels import attach_panel, read_panel, read_parents
-from data_prep.readers import read_variants
+from data_prep.readers import open_source, read_variants
 from data_prep.sexes import Sexes, panel_sexes, read_sexes, with_sex_counts
 from data_prep.splits import read_sample_list, split_by_names, split_people
 from data_prep.variants import VariantTable
-from data_prep.vcf import VcfSource
 from genodiff.provenance import Provenance
 
 __all__ = ["Data", "DataOptions", "JudgedOptions", "data_inputs", "hash_inputs", "load_data", "load_judged"]
@@ -28,7 +28,7 @@ class DataOptions:
     """What to read and whom to hold out.
 
     Attributes:
-        path: VCF, bgzipped VCF or BCF.
+        path: genotypes in any format that :func:`data_prep.readers.open_source` knows.
         panel: file of population labels.
         panel_column: its column, if not the usual one.
         panel_parent: the column of what labels lie within, if not the usual one.
@@ -128,7 +128,7 @@ def load_data(options: DataOptions, *, progress: bool) -> Data:
     for name in ("panel_column", "panel_parent"):
         if options.panel is None and getattr(options, name) is not None:
             raise InputError(f"--{name.replace('_', '-')} names a column of a panel: give --panel, too")
-    names = VcfSource(options.path).samples
+    names = open_source(options.path).samples
     # Here and not above: a file that cannot be used is refused before torch is loaded.
     from genodiff.genotypes.model import MIN_PEOPLE
 
@@ -255,7 +255,10 @@ def data_inputs(options: DataOptions) -> dict[str, Path | None]:
 
 
 def hash_inputs(provenance: Provenance, inputs: Mapping[str, Path | None]) -> None:
-    """Records the files among the inputs."""
+    """Records the files among the inputs, with those that belong to them."""
     for role, path in inputs.items():
-        if path is not None and path.is_file():
-            provenance.add_input(path, role=role)
+        if path is None:
+            continue
+        for file in sorted(p for p in path.rglob("*") if p.is_file()) if is_store(path) else [path, *companions(path)]:
+            if file.is_file():
+                provenance.add_input(file, role=role)

@@ -24,6 +24,7 @@ from data_prep.panels import write_panel
 from data_prep.sexes import sex_counts
 from data_prep.variants import VariantTable
 from data_prep.vcf_write import write_vcf
+from data_prep.writers import write_variants
 from genodiff import __version__
 from genodiff.errors import as_user_error
 from genodiff.files import atomic_text
@@ -190,10 +191,10 @@ def fit(data: DataOptions, options: FitOptions, output: Path, *, force: bool, pr
     return model
 
 
-def write_table(table: VariantTable, output: Path, *, force: bool) -> None:
-    """Writes a VCF and, where there are labels, the panel beside it."""
+def write_table(table: VariantTable, output: Path, *, force: bool) -> list[str]:
+    """Writes genotypes and, where there are labels, the panel beside them; returns what the format could not hold."""
     check_vcf_output(output, force=force)
-    write_people(table, output, force=force)
+    return write_people(table, output, force=force)
 
 
 def write_people(
@@ -203,20 +204,24 @@ def write_people(
     force: bool,
     threads: int | None = None,
     provenance: Provenance | None = None,
-) -> None:
-    """Writes a VCF and, beside it, the panel where there are labels and the record of the run where there is one.
+) -> list[str]:
+    """Writes genotypes and, beside them, the panel where there are labels and the record of the run where there is one.
 
     Args:
         table: the people.
-        output: the VCF, which :func:`genodiff.staging.check_vcf_output` has passed.
+        output: the genotypes in the format of its ending, which :func:`genodiff.staging.check_vcf_output` has passed.
         force: remove what an earlier run left beside it.
         threads: processor threads that compress; all if ``None``.
         provenance: the record; writing is timed in it.
+
+    Returns:
+        What the format could not hold, in lines of text.
     """
+    lost: list[str] = []
 
     def write(path: Path) -> None:
         with contextlib.nullcontext() if provenance is None else provenance.stage("write"):
-            write_vcf(table, path, threads=threads or os.cpu_count() or 1)
+            lost.extend(write_variants(table, path, threads=threads or os.cpu_count() or 1))
             if table.labels is not None:
                 write_panel(table, beside(path, ".panel.tsv"))
             write_ancestry(table, beside(path, ".ancestry.tsv.gz"))
@@ -224,6 +229,7 @@ def write_people(
             provenance.write(beside(path, ".provenance.json"))
 
     write_together(output, write, force=force)
+    return lost
 
 
 def sample(
@@ -232,7 +238,7 @@ def sample(
     """``genodiff sample``: new people from a model folder, with their panel and provenance beside the VCF.
 
     Returns:
-        The people, and what was done for their privacy; empty where nothing was.
+        The people, and what was done for their privacy and what the format could not hold; empty where nothing was.
     """
     from genodiff.genotypes.model import GenotypeModel
 
@@ -262,8 +268,8 @@ def sample(
             )
         table = drawing.people(one_alternate_each(table), seed=options.seed)
         provenance.record("build", _build(table))
-        write_people(table, output, force=force, threads=threads, provenance=provenance)
-    return table, note
+        lost = write_people(table, output, force=force, threads=threads, provenance=provenance)
+    return table, "\n".join(filter(None, [note, *lost]))
 
 
 def _against(options: SampleOptions, path: Path, model: GenotypeModel, folder: Path, *, progress: bool) -> VariantTable:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Self
 
 from data_prep.errors import OutputError
+from data_prep.formats import companions, is_store, need_to_write, stem
 
 __all__ = ["Staging", "beside", "check_vcf_output", "drafted", "drop_damaged", "stem", "write_together"]
 
@@ -264,14 +265,6 @@ def drop_damaged(checkpoint: Path) -> None:
         checkpoint.unlink(missing_ok=True)
 
 
-def stem(path: Path) -> str:
-    """``synthetic.vcf.gz`` → ``synthetic``."""
-    name = path.name
-    for suffix in (".gz", ".bgz", ".vcf", ".bcf"):
-        name = name.removesuffix(suffix)
-    return name
-
-
 def beside(output: Path, ending: str) -> Path:
     """``synthetic.vcf.gz`` → ``synthetic.panel.tsv``, in the same folder."""
     return output.parent / f"{stem(output)}{ending}"
@@ -280,13 +273,10 @@ def beside(output: Path, ending: str) -> Path:
 def check_vcf_output(output: Path, *, force: bool) -> None:
     """Refuses a destination that would fail, overwrite or come to lie beside files of another run."""
     try:
-        if output.is_dir():
-            raise OutputError(
-                f"{output} is a folder: give the name of a VCF file, for example {output}/synthetic.vcf.gz"
-            )
-        if not stem(output) or not output.name.endswith((".vcf", ".vcf.gz", ".vcf.bgz", ".bcf")):
-            raise OutputError(f"{output}: the name must end in .vcf, .vcf.gz or .bcf")
-        for path in (output, *(beside(output, ending) for ending in _COMPANIONS)):
+        if output.is_dir() and not is_store(output):
+            raise OutputError(f"{output} is a folder: give the name of a file, for example {output}/synthetic.vcf.gz")
+        need_to_write(output)
+        for path in (output, *companions(output), *(beside(output, ending) for ending in _COMPANIONS)):
             if path.exists() and not force:
                 raise OutputError(f"{path} exists: choose another -o, or replace it with --force")
         above = next(folder for folder in output.absolute().parents if folder.exists())
@@ -299,11 +289,11 @@ def check_vcf_output(output: Path, *, force: bool) -> None:
 
 
 def write_together(output: Path, write: Callable[[Path], None], *, force: bool) -> None:
-    """A VCF and the files beside it that appear together.
+    """Genotypes and the files beside them that appear together.
 
     Args:
-        output: the VCF.
-        write: receives the name of the VCF in a hidden folder, and puts all files there.
+        output: the genotypes, in any format.
+        write: receives their name in a hidden folder, and puts all files there.
         force: remove the panel and the provenance of an earlier run where this one writes none.
 
     Raises:
@@ -317,6 +307,8 @@ def write_together(output: Path, write: Callable[[Path], None], *, force: bool) 
         write(hidden / output.name)
         written = sorted((path.name for path in hidden.iterdir()), key=lambda name: name == output.name)
         for name in written:
+            if is_store(output.with_name(name)):  # a folder that is not empty cannot be replaced
+                shutil.rmtree(output.with_name(name))
             os.replace(hidden / name, output.with_name(name))
         # An index left by another run would be found first; a panel would be taken for that of the new people.
         left = [output.with_name(output.name + suffix) for suffix in (".tbi", ".csi")]
@@ -324,6 +316,9 @@ def write_together(output: Path, write: Callable[[Path], None], *, force: bool) 
         for path in left:
             if path.name not in written and not path.is_dir():
                 path.unlink(missing_ok=True)
+    except OutputError as error:
+        # Where it was to be written is nothing to the user, who named where it should appear.
+        raise OutputError(str(error).replace(str(hidden), str(output.parent))) from error
     except OSError as error:
         raise OutputError(
             f"{output} cannot be written ({error.strerror}): check the folder and the free space"

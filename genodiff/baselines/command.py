@@ -106,5 +106,5 @@ def run(
             progress=progress,
         )
     table = drawing.people(one_alternate_each(table), seed=data.seed)
-    write_people(table, output, force=force, threads=threads, provenance=provenance)
+    said += write_people(table, output, force=force, threads=threads, provenance=provenance)
     return table, said

@@ -10,7 +10,7 @@ from importlib.metadata import entry_points
 import click
 
 from genodiff import __version__
-from genodiff.cli import baseline, commands, reproduce, simulate, utility
+from genodiff.cli import baseline, commands, convert, reproduce, simulate, utility
 from genodiff.cli.options import Commands
 
 __all__ = ["main"]
@@ -59,5 +59,6 @@ for command in (
     baseline.baseline,
     reproduce.reproduce,
     commands.inspect,
+    convert.convert,
 ):
     main.add_command(command)

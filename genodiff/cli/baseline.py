@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import click
 
 from genodiff.cli.options import (
+    OUTPUTS,
     PATH,
     Commands,
     F,
@@ -79,7 +80,7 @@ def _baseline_command(name: str) -> click.Command:
         )  # fmt: skip
 
     @click.argument("vcf", type=PATH)
-    @click.option("-o", "--output", type=PATH, required=True, help="VCF to write: .vcf.gz (with index), .vcf or .bcf.")
+    @click.option("-o", "--output", type=PATH, required=True, help=OUTPUTS)
     @click.option("-n", "--samples", "n", type=click.IntRange(min=1),
                   help="Number of people to make; as many as were learned from if not given.")  # fmt: skip
     @stack(*map(option, own))

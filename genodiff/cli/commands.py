@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from genodiff.cli.options import (
+    OUTPUTS,
     PATH,
     data_from,
     data_options,
@@ -52,7 +53,8 @@ def synthesize(vcf: Path, output: Path, n: int | None, labels: dict[str, int] | 
     """Learn from VCF, write synthetic people, and judge them against people held out.
 
     VCF is a .vcf, .vcf.gz or .bcf of diploid calls on one contig (or one --region of it), or of X outside the
-    pseudo-autosomal regions with --sex, where men are haploid. The folder receives
+    pseudo-autosomal regions with --sex, where men are haploid; or a .pgen, .bed, .haps, .vcz, .h5ad or .zarr. The
+    folder receives
     synthetic.vcf.gz with its index, synthetic.panel.tsv, model/, metrics.csv, report.html, figures/, provenance.json;
     and synthetic.ancestry.tsv.gz, the true local ancestry, if a mixture of labels is asked for; and strict.csv, what
     --privacy strict costs in fidelity.
@@ -106,7 +108,7 @@ def fit(vcf: Path, output: Path, **o: Any) -> None:
 
 @click.command()
 @click.argument("model", type=PATH)
-@click.option("-o", "--output", type=PATH, required=True, help="VCF to write: .vcf.gz (with index), .vcf or .bcf.")
+@click.option("-o", "--output", type=PATH, required=True, help=OUTPUTS)
 @people_options
 @click.option("--map", "genetic_map", type=PATH, help="Genetic map (bp to cM), for mixtures of labels.")
 @privacy_option
@@ -206,7 +208,7 @@ def audit(model: Path, members: Path, others: Path, output: Path | None, quiet: 
 @click.option("--region", help="Contig or contig:from-to (bp).")
 @site_options
 def inspect(path: Path, **o: Any) -> None:
-    """Say what a VCF or a model folder holds.
+    """Say what a file of genotypes or a model folder holds.
 
     Of a VCF with several contigs and no --region: how many records each has, and the build.
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from genodiff.pipeline import FitOptions
 
 __all__ = [
+    "OUTPUTS",
     "PATH",
     "Commands",
     "F",
@@ -41,6 +42,8 @@ __all__ = [
 F = TypeVar("F", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
+
+OUTPUTS = "Genotypes to write: .vcf.gz (with index), .vcf, .bcf, .pgen, .bed, .haps, .vcz, .h5ad or .zarr."
 
 
 class Commands(click.Group):

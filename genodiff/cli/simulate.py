@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from genodiff.cli.options import PATH, Commands, Range, seed_option
+from genodiff.cli.options import OUTPUTS, PATH, Commands, Range, seed_option
 
 __all__ = ["simulate"]
 
@@ -17,7 +17,7 @@ def simulate() -> None:
     """Simulate genotypes with known truth."""
 
 
-_output = click.option("-o", "--output", type=PATH, required=True, help="VCF to write: .vcf.gz, .vcf or .bcf.")
+_output = click.option("-o", "--output", type=PATH, required=True, help=OUTPUTS)
 
 
 @simulate.command("ld-blocks")
@@ -82,5 +82,6 @@ def coalescent(output: Path, people: int, length_bp: int, seed: int, force: bool
 def _write_simulated(table: Any, output: Path, *, force: bool) -> None:
     from genodiff import pipeline
 
-    pipeline.write_table(table, output, force=force)
+    for line in pipeline.write_table(table, output, force=force):
+        click.echo(line, err=True)
     click.echo(f"{table.n_samples:,} people at {table.n_variants:,} sites: {output}")
