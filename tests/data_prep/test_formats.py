@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data_prep import InputError, OutputError, VariantTable
+from data_prep.alleles import AlleleRules
 from data_prep.readers import open_source, read_chunks, read_variants
 from data_prep.writers import open_writer, write_variants
 from tests.data_prep.formats import OUTPUTS, SINGLE, assert_same, needs, program, read, tables
@@ -269,7 +270,7 @@ def test_multiallelic_and_symbolic_sites_are_counted_and_left_out(tmp_path: Path
         '##FORMAT=<ID=GT,Number=1,Type=String,Description="Genotype">',
         "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\tA\tB",
         *(f"22\t{p}\t.\tA\t{alt}\t.\t.\t.\tGT\t{calls}" for p, alt, calls in
-          [(1, "C", "0|1\t1|1"), (2, "C,G", "1|2\t0|0"), (3, "<DEL>", "0|1\t0|0"), (4, "T", "1|0\t0/1")]),
+          [(1, "C", "0|1\t1|1"), (2, "C,G", "1|2\t0|0"), (3, "<*>", "0|1\t0|0"), (4, "T", "1|0\t0/1")]),
     ]  # fmt: skip
     (tmp_path / "x.vcf").write_text("\n".join(lines) + "\n")
     program("plink2", "--vcf", "x.vcf", "--make-pgen", "--out", "x", cwd=tmp_path)
@@ -277,6 +278,11 @@ def test_multiallelic_and_symbolic_sites_are_counted_and_left_out(tmp_path: Path
     found, same = read_variants(tmp_path / "x.pgen", maf=None)
     assert_same(found, plain)
     assert report.removed == same.removed == {"multi-allelic": 1, "symbolic-allele": 1}
+    split = AlleleRules("split")
+    found, plain = (read_variants(tmp_path / name, maf=None, rules=split)[0] for name in ("x.pgen", "x.vcf"))
+    assert plain.sites["alt"].tolist() == ["C", "C", "G", "T"]
+    assert np.array_equal(found.haplotypes, plain.haplotypes)
+    assert found.sites["alt"].tolist() == plain.sites["alt"].tolist()
 
 
 @pytest.mark.parametrize("ending", [".bed", ".pgen", ".haps"])
