@@ -24,6 +24,7 @@ __all__ = [
     "is_structural",
     "joined_calls",
     "joined_to_last",
+    "kept_info",
     "kept_lines",
     "one_alternate_each",
     "same_record",
@@ -97,6 +98,12 @@ def info_of(record: Any, allele: int, n_alleles: int) -> str:
         else:
             out.append(f"{key}={','.join(map(str, value)) if isinstance(value, tuple) else value}")
     return ";".join(out)
+
+
+def kept_info(text: str) -> str:
+    """Those of the INFO fields of a line that :data:`INFO_LINES` names, in its order."""
+    fields = {field.partition("=")[0]: field for field in text.split(";")}
+    return ";".join(fields[key] for key in INFO_LINES if key in fields)
 
 
 def kept_lines(header: Sequence[str], sites: pd.DataFrame) -> tuple[str, ...]:

@@ -10,8 +10,10 @@ call from a homozygous one.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from data_prep.filters import Tally
 from data_prep.regions import Region
 from data_prep.tabix import contig_offsets, usable_index
 from data_prep.vcf_check import contig_ids, diagnose, format_keys, read_header, scan_body, scan_region
+from data_prep.vcf_plain import PlainLines
 from data_prep.vcf_write import VcfWriter, write_vcf
 
 __all__ = ["SiteBlock", "VcfSource", "VcfWriter", "write_vcf"]
@@ -239,6 +242,31 @@ class VcfSource:
             "workflows/Snakefile run one after another"
         )
 
+    def _plain(self, plain: PlainLines, tally: Tally) -> Generator[SiteBlock, None, str]:
+        """Blocks of the plain lines a file begins with; returns their contig."""
+        contig = ""
+        for block in plain.blocks():
+            if contig and block.contig != contig:
+                plain.whole = False  # what follows names all contigs
+                break
+            contig = block.contig
+            tally.n_records += len(block.rows) + len(block.removed)
+            for reason in block.removed:
+                tally.remove(reason)
+            if not block.rows:
+                continue
+            h, phased = block.haplotypes, block.phased
+            if self._columns is not None:
+                h, phased = h[:, self._columns], None if phased is None else phased[:, self._columns]
+            if phased is not None and not (~phased & (h[:, :, 0] != h[:, :, 1])).any():
+                phased = None
+            position, ids, refs, alts, infos = (list(column) for column in zip(*block.rows, strict=True))
+            yield SiteBlock(
+                h, phased, np.array(position, dtype=np.int64), ids, refs, alts, contig,
+                info=infos if any(infos) else [],
+            )  # fmt: skip
+        return contig
+
     def blocks(self, region: Region | None, tally: Tally, *, rules: AlleleRules | None = None) -> Iterator[SiteBlock]:
         """Records of one contig or region, block by block.
 
@@ -258,7 +286,13 @@ class VcfSource:
         rows: list[_Row] = []
         contig = ""
         number = 0
-        records = self._records(region)
+        if self.kind != "bcf" and region is None:
+            plain = PlainLines(self.path, width, refuse=partial(_structure, rules=rules), split=split)
+            contig = yield from self._plain(plain, tally)
+            if plain.whole:
+                return
+            number = plain.n_lines
+        records = islice(self._records(region), number, None)
         while True:
             try:
                 record = next(records, None)

@@ -19,9 +19,11 @@ __all__ = [
     "contig_ids",
     "diagnose",
     "format_keys",
+    "is_contig",
     "read_header",
     "scan_body",
     "scan_region",
+    "whole_lines",
 ]
 
 _FIXED = ("#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO", "FORMAT")
@@ -37,6 +39,11 @@ _GENOTYPE = re.compile(r"(?:\.|\d+)(?:[/|](?:\.|\d+))*")
 def contig_ids(header: str) -> list[str]:
     """Names in the ``##contig`` lines of a header."""
     return re.findall(r"^##contig=<(?:.*?,)?ID=([^,>\n]+)", header, flags=re.MULTILINE)
+
+
+def is_contig(name: bytes) -> bool:
+    """Whether VCF allows this name for a contig."""
+    return _CONTIG.fullmatch(name.decode("utf-8", errors="replace")) is not None
 
 
 def format_keys(header: str) -> frozenset[str]:
@@ -123,7 +130,7 @@ def scan_body(path: Path, declared: frozenset[str] = frozenset()) -> BodyScan:
     contigs: dict[bytes, int] = {}
     formats: set[bytes] = set()
     columns: int | None = None
-    for text in _whole_lines(path):
+    for text in whole_lines(path):
         start = 0
         if columns is None:
             start = text.find(b"\n#CHROM") + 1
@@ -181,7 +188,7 @@ def scan_region(
     """
     count = 0
     name = contig.encode()
-    for text in _whole_lines(path, offset=offset):
+    for text in whole_lines(path, offset=offset):
         begin = 0
         while begin < len(text):
             stop = text.index(b"\n", begin)
@@ -210,7 +217,7 @@ def scan_region(
     return count
 
 
-def _whole_lines(path: Path, *, offset: int = 0) -> Iterator[bytes]:
+def whole_lines(path: Path, *, offset: int = 0) -> Iterator[bytes]:
     """Pieces of a file, some MB each, that end with a line; a line end is added to the last line if it has none.
 
     Args:
