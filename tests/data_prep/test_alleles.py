@@ -66,7 +66,9 @@ def test_split_is_what_bcftools_norm_makes(tmp_path: Path) -> None:
         alts = ["C,G", "C,G,T", "AT,ATT", "<DEL>,G", "C"][j % 5]
         calls = rng.integers(-1, alts.count(",") + 2, (12, 2))
         calls[(calls < 0).any(axis=1)] = -1
-        text += record(10 * j + 10, " ".join("|".join(".0123"[a + 1] for a in c) for c in calls), alt=alts, name=f"s{j}")
+        text += record(
+            10 * j + 10, " ".join("|".join(".0123"[a + 1] for a in c) for c in calls), alt=alts, name=f"s{j}"
+        )
     path = write(tmp_path, text)
     table, _ = read_variants(path, rules=SPLIT, maf=None, max_missing=1)
     subprocess.run(["bcftools", "norm", "-m-", path, "-o", tmp_path / "norm.vcf"], capture_output=True, check=True)
@@ -90,7 +92,9 @@ def test_join_writes_one_record_again(tmp_path: Path) -> None:
 
 
 def test_joined_people_are_read_as_they_were(tmp_path: Path) -> None:
-    lines = record(20, "0|1 1|2 3|0 .|. 2|2", ref="AT", alt="A,G,ATT") + record(30, "0|1 0/2 1/2 0|0 1|1", alt="C,<INS>")
+    lines = record(20, "0|1 1|2 3|0 .|. 2|2", ref="AT", alt="A,G,ATT") + record(
+        30, "0|1 0/2 1/2 0|0 1|1", alt="C,<INS>"
+    )
     path = write(tmp_path, header(tuple("abcde")) + lines)
     table, _ = read_variants(path, rules=JOIN, max_missing=0.5)
     write_vcf(table, tmp_path / "y.vcf.gz")

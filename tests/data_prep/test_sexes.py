@@ -216,7 +216,15 @@ def test_builds_are_told_by_length_assembly_or_reference() -> None:
     assert build_of(["##reference=file:///GRCh38_full.fa", "##contig=<ID=1>"]) is grch38
     assert build_of(["##contig=<ID=1,length=120000>", "##reference=test"]) is None
     assert build_named("GRCh37") is grch37
-    assert [kind_of(c) for c in ("chrX", "23", "Y", "chrM", "MT", "22", "X_random")] == ["X", "X", "Y", "MT", "MT", "", ""]
+    assert [kind_of(c) for c in ("chrX", "23", "Y", "chrM", "MT", "22", "X_random")] == [
+        "X",
+        "X",
+        "Y",
+        "MT",
+        "MT",
+        "",
+        "",
+    ]
     for build in BUILDS:
         assert len(build.lengths) == 24
         inside = np.array([*build.par1, *build.par2])
