@@ -53,6 +53,7 @@ for command in (
     commands.fit,
     commands.sample,
     commands.evaluate,
+    commands.compare,
     commands.audit,
     utility.utility,
     simulate.simulate,
