@@ -94,11 +94,17 @@ def _same_people(one: Run, other: Run) -> bool:
     """Whether two runs have the same floors: the same real people, as far as the metrics tell."""
     floors = [run.metrics.set_index("metric")["floor"] for run in (one, other)]
     shared = floors[0].index.intersection(floors[1].index)
-    return bool(np.allclose(*(f[shared].to_numpy() for f in floors), rtol=1e-9, atol=0, equal_nan=True))
+    mine, theirs = (floor[shared].to_numpy() for floor in floors)
+    return bool(np.allclose(mine, theirs, rtol=1e-9, atol=0, equal_nan=True))
 
 
 def compare(
-    runs: Sequence[tuple[str | None, Path]], output: Path, *, different_sites: bool = False, force: bool = False
+    runs: Sequence[tuple[str | None, Path]],
+    output: Path,
+    *,
+    different_sites: bool = False,
+    figures: str = "png",
+    force: bool = False,
 ) -> Comparison:
     """``genodiff compare``: ``comparison.csv``, ``comparison.html`` and figures of folders of results.
 
@@ -106,6 +112,7 @@ def compare(
         runs: name (that of the folder if ``None``) and folder of each.
         output: folder to write.
         different_sites: the runs may be of different sites, as chromosomes are.
+        figures: kind of the files in ``figures``, of :data:`genodiff.report.style.KINDS`.
         force: replace an output that exists.
 
     Raises:
@@ -122,9 +129,13 @@ def compare(
         atomic_text(staging.path / "comparison.csv", found.frame.to_csv(index=False, lineterminator="\n"))
         with provenance.stage("report"):
             write_comparison(
-                staging.path, runs=found.runs, verdicts=found.verdicts, apart=found.apart,
+                staging.path,
+                runs=found.runs,
+                verdicts=found.verdicts,
+                apart=found.apart,
                 title="Comparison of " + ", ".join(run.name for run in found.runs),
-            )  # fmt: skip
+                kind=figures,
+            )
         provenance.write(staging.path / "provenance.json")
         staging.finish()
     return found

@@ -328,6 +328,7 @@ def _judge(
     seed: int,
     title: str,
     history: list[dict[str, float]] | None,
+    figures: str,
     progress: bool,
     provenance: Provenance,
 ) -> str:
@@ -375,6 +376,7 @@ def _judge(
             history=curve,
             provenance=provenance.to_dict(),
             title=title,
+            figures=figures,
         )
     return "\n".join([*data.filters.lines(), *([judged] if judged else []), *verdict.lines])
 
@@ -385,6 +387,7 @@ def synthesize(
     people: SampleOptions,
     output: Path,
     *,
+    figures: str = "png",
     force: bool,
     progress: bool,
 ) -> str:
@@ -442,6 +445,7 @@ def synthesize(
             seed=options.seed,
             title=f"Synthetic genotypes of {data.path.name}",
             history=model.result.history,
+            figures=figures,
             progress=progress,
             provenance=provenance,
         )
@@ -470,7 +474,9 @@ def _cost(drawn: VariantTable, data: Data, out: Path, *, seed: int, progress: bo
     return line
 
 
-def evaluate(options: JudgedOptions, output: Path, *, seed: int, force: bool, progress: bool) -> str:
+def evaluate(
+    options: JudgedOptions, output: Path, *, seed: int, figures: str = "png", force: bool, progress: bool
+) -> str:
     """``genodiff evaluate``: metrics and report for genotypes made by anything; returns the verdict."""
     given = options.inputs
     provenance = Provenance(seed=seed, configuration={"region": options.region, "maf": options.maf, **given})
@@ -487,6 +493,7 @@ def evaluate(options: JudgedOptions, output: Path, *, seed: int, force: bool, pr
                 seed=seed,
                 title=f"Evaluation of {options.synthetic.name}",
                 history=None,
+                figures=figures,
                 progress=progress,
                 provenance=provenance,
             )

@@ -14,6 +14,7 @@ from genodiff.cli.options import (
     data_from,
     data_options,
     device_options,
+    figures_option,
     fit_from,
     holdout_options,
     judged_from,
@@ -46,6 +47,7 @@ privacy_option = click.option(
 @training_options
 @seed_option
 @device_options
+@figures_option
 @output_options
 def synthesize(vcf: Path, output: Path, n: int | None, labels: dict[str, int] | None, **o: Any) -> None:
     """Learn from VCF, write synthetic people, and judge them against people held out.
@@ -68,7 +70,7 @@ def synthesize(vcf: Path, output: Path, n: int | None, labels: dict[str, int] | 
     verdict = pipeline.synthesize(
         data_from(vcf, o), fit_from(o),
         pipeline.SampleOptions(n, labels, o["seed"], o["generations"], privacy=o["privacy"]), output,
-        force=o["force"], progress=show_bars(o["quiet"]),
+        figures=o["figures"], force=o["force"], progress=show_bars(o["quiet"]),
     )  # fmt: skip
     if verdict:
         click.echo(f"{verdict}\nreport: {output / 'report.html'}")
@@ -148,6 +150,7 @@ def sample(model: Path, output: Path, n: int | None, labels: dict[str, int] | No
 @click.command()
 @judged_options(purpose="judge", holds="metrics.csv, report.html and figures/", use="Judge")
 @seed_option
+@figures_option
 @output_options
 def evaluate(output: Path, **o: Any) -> None:
     """Judge synthetic genotypes made by anything: fidelity and privacy, every figure with its floor.
@@ -159,8 +162,9 @@ def evaluate(output: Path, **o: Any) -> None:
     from genodiff import pipeline
 
     verdict = pipeline.evaluate(
-        judged_from(o), output, seed=o["seed"], force=o["force"], progress=show_bars(o["quiet"])
-    )
+        judged_from(o), output,
+        seed=o["seed"], figures=o["figures"], force=o["force"], progress=show_bars(o["quiet"]),
+    )  # fmt: skip
     click.echo(f"{verdict}\nreport: {output / 'report.html'}")
 
 
@@ -172,8 +176,9 @@ def evaluate(output: Path, **o: Any) -> None:
     is_flag=True,
     help="The runs are of different sites, as chromosomes are: only ratios to floors can be compared.",
 )
+@figures_option
 @click.option("--force", is_flag=True, help="Replace an output that exists.")
-def compare(runs: tuple[str, ...], output: Path, different_sites: bool, force: bool) -> None:  # fmt: skip
+def compare(runs: tuple[str, ...], output: Path, **o: Any) -> None:
     """Hold runs side by side: every metric of each beside its floor, and curves laid over one another.
 
     A RUN is the output folder of synthesize or evaluate, and is called by the NAME before it or that of the folder.
@@ -186,7 +191,7 @@ def compare(runs: tuple[str, ...], output: Path, different_sites: bool, force: b
     """
     from genodiff.compare import compare as held
 
-    found = held([named_path(run) for run in runs], output, different_sites=different_sites, force=force)
+    found = held([named_path(run) for run in runs], output, **o)
     for run, verdict in zip(found.runs, found.verdicts, strict=True):
         click.echo("\n".join(f"{run.name}: {line}" for line in verdict.lines))
     click.echo(f"comparison: {output / 'comparison.html'}")

@@ -23,6 +23,7 @@ __all__ = [
     "data_from",
     "data_options",
     "device_options",
+    "figures_option",
     "fit_from",
     "holdout_options",
     "judged_from",
@@ -169,6 +170,10 @@ device_options = stack(
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps."),
     click.option("--threads", type=click.IntRange(min=1), help="Processor threads; all if not given."),
 )
+figures_option = click.option(
+    "--figures", type=click.Choice(["png", "pdf", "svg"]), default="png", show_default=True,
+    help="Kind of the files in figures/: pdf and svg are vector graphics, for print.",
+)  # fmt: skip
 output_options = stack(
     click.option("--force", is_flag=True, help="Replace an output that exists."),
     click.option("--quiet", is_flag=True, help="No progress bars."),

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from genodiff.files import atomic_text, atomic_write
+from genodiff.files import atomic_text
 from genodiff.report import comparison_figures as figures
 from genodiff.report.glossary import FAMILIES, METRICS
-from genodiff.report.page import embedded, place_of, render
+from genodiff.report.page import place_of, placed, render
 from genodiff.report.panels import SECTIONS, Panel
-from genodiff.report.style import RUNS, png
+from genodiff.report.style import RUNS
 from genodiff.report.verdict import TARGETS, Target, Verdict, number
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _MARKS = {True: "✓", False: "✕", None: "?"}
 
 
 def write_comparison(
-    out_dir: Path, *, runs: Sequence[Run], verdicts: Sequence[Verdict], apart: bool, title: str
+    out_dir: Path, *, runs: Sequence[Run], verdicts: Sequence[Verdict], apart: bool, title: str, kind: str = "png"
 ) -> Path:
     """Write ``comparison.html`` and ``figures/*`` into a folder, and return the path of the page.
 
@@ -38,12 +38,11 @@ def write_comparison(
         verdicts: of each run.
         apart: whether the runs have different real people or sites, so that curves are drawn relative to them.
         title: heading of the page.
+        kind: of the files in ``figures``, of :data:`genodiff.report.style.KINDS`; the page holds PNG.
     """
     shown: dict[str, list[dict[str, Any]]] = {"metrics": [], **{key: [] for key in SECTIONS}}
     for panel in _panels(runs, apart=apart):
-        with atomic_write(out_dir / "figures" / f"{panel.name}.png") as temporary:
-            temporary.write_bytes(panel.image)
-        shown[panel.section].append(embedded(panel))
+        shown[panel.section].append(placed(panel, out_dir, kind=kind))
     without = [run.name for run in runs if not run.curves]
     html = render(
         "comparison.html",
@@ -134,7 +133,7 @@ def _cell(table: pd.DataFrame, metric: str) -> dict[str, Any]:
 
 
 def _panel(section: str, name: str, alt: str, figure: Figure) -> Panel:
-    return Panel(section=section, name=name, alt=alt, image=png(figure), wide=True)
+    return Panel(section=section, name=name, alt=alt, figure=figure, wide=True)
 
 
 def _curves(runs: Sequence[Run], name: str) -> dict[str, pd.DataFrame]:
@@ -172,7 +171,7 @@ def _panels(runs: Sequence[Run], *, apart: bool) -> Iterator[Panel]:
         yield _panel("structure", "pca", alt, figures.components(tables))
     for key, reference, title, axis in (
         ("nearest_synthetic_to_train", "nearest_holdout_to_train", "How near is the nearest training row?",
-         "differing alleles"),
+         "distance (differing alleles)"),
         ("copied_run_synthetic_train", "copied_run_holdout_train", "Copied runs",
          "longest run shared with a training row (sites)"),
     ):  # fmt: skip

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, PercentFormatter
 from numpy.typing import NDArray
 
-from genodiff.report.figures import WIDE, distance_axis
+from genodiff.report.figures import WIDE, distance_axis, many
 from genodiff.report.style import FAINT, INK, REAL, RUNS, TRAIN, canvas, grid, limits, styled
 
 __all__ = ["against_floor", "components", "cumulative", "ld_decays", "look_of"]
@@ -127,7 +127,7 @@ def cumulative(
     axes.grid(axis="y")
     axes.set_axisbelow(True)
     axes.set_xlabel(axis)
-    axes.set_ylabel(f"share of {of} at or below")
+    axes.set_ylabel(f"share of {of} at or below (%)")
     axes.set_title(title)
     axes.legend()
     return figure
@@ -150,7 +150,8 @@ def components(tables: Mapping[str, pd.DataFrame]) -> Figure:
         sets = [points[np.linspace(0, len(points) - 1, n).round().astype(int)] for points in sets]
         faint = float(np.clip(400 / max(n, 1), 0.1, 0.6))
         for points, colour, size in zip(sets, (REAL, RUNS[place % len(RUNS)]), (4.2, 2.8), strict=True):
-            axes.plot(*points.T, "o", color=colour, alpha=faint, markersize=size, markeredgewidth=0)
+            axes.plot(*points.T, "o", color=colour, alpha=faint, markersize=size, markeredgewidth=0,
+                      rasterized=many(points))  # fmt: skip
         axes.set(xlim=limits(*(p[:, 0] for p in sets)), ylim=limits(*(p[:, 1] for p in sets)), xticks=[], yticks=[])
         axes.set(xlabel="PC1 (score)", ylabel="PC2 (score)")
         axes.set_title(name, color=RUNS[place % len(RUNS)], fontweight="bold")

@@ -28,7 +28,7 @@ from genodiff.report.verdict import judge, number
 if TYPE_CHECKING:
     from genodiff.evaluation.suite import Evaluation
 
-__all__ = ["embedded", "place_of", "render", "write_metrics_csv", "write_report"]
+__all__ = ["place_of", "placed", "render", "write_metrics_csv", "write_report"]
 
 _HELD_OUT = "_holdout"
 _CUE_MIDDLE, _CUE_HALF, _CUE_FACTOR = 46.0, 38.0, 4.0
@@ -49,8 +49,9 @@ def write_report(
     history: pd.DataFrame | None,
     provenance: dict[str, Any],
     title: str,
+    figures: str = "png",
 ) -> Path:
-    """Write ``report.html`` and ``figures/*.png`` into a folder.
+    """Write ``report.html`` and ``figures/*`` into a folder.
 
     Args:
         out_dir: the folder; created if absent.
@@ -63,6 +64,7 @@ def write_report(
             :class:`data_prep.filters.FilterReport` gives as a dictionary, or a list of those; the page then lists what
             was removed. Under ``privacy`` may lie a ``note`` of what was done for it, which the page repeats.
         title: heading of the page.
+        figures: kind of the files in ``figures``, of :data:`genodiff.report.style.KINDS`; the page holds PNG.
 
     Returns:
         Path of ``report.html``.
@@ -71,9 +73,7 @@ def write_report(
     real, other = aligned(holdout, synthetic)
     shown: dict[str, list[dict[str, Any]]] = {key: [] for key in SECTIONS}
     for panel in panels(curves=evaluation.curves, synthetic=other, holdout=real, history=history):
-        with atomic_write(out_dir / "figures" / f"{panel.name}.png") as temporary:
-            temporary.write_bytes(panel.image)
-        shown[panel.section].append(embedded(panel))
+        shown[panel.section].append(placed(panel, out_dir, kind=figures))
     verdict = judge(evaluation.frame, holdout_haplotypes=2 * holdout.n_samples)
     command = provenance.get("command")
     notes = {"privacy": dict(provenance.get("privacy") or {}).get("note", "")}
@@ -108,11 +108,15 @@ def render(template: str, **values: Any) -> str:
     return environment.get_template(template).render(colours=colours, **values)
 
 
-def embedded(panel: Panel) -> dict[str, Any]:
-    """What a template needs of a figure: its bytes in base64, its text, its size."""
+def placed(panel: Panel, out_dir: Path, *, kind: str) -> dict[str, Any]:
+    """Writes a figure to ``figures/NAME.kind``, and returns what a template needs of it: PNG in base64, text, size."""
+    image = style.png(panel.figure)
+    content = image if kind == "png" else style.saved(panel.figure, kind)
+    with atomic_write(out_dir / "figures" / f"{panel.name}.{kind}") as temporary:
+        temporary.write_bytes(content)
     # Width and height, which PNG keeps at byte 16, let the browser lay out the page before it decodes the image.
-    width, height = struct.unpack(">II", panel.image[16:24])
-    data = base64.b64encode(panel.image).decode("ascii")
+    width, height = struct.unpack(">II", image[16:24])
+    data = base64.b64encode(image).decode("ascii")
     return {"data": data, "alt": panel.alt, "wide": panel.wide, "width": width, "height": height}
 
 
