@@ -39,8 +39,9 @@ def commands(group: click.Group, *above: str) -> list[tuple[str, ...]]:
 def test_all_commands_are_there() -> None:
     assert {" ".join(c) for c in commands(main)} == {
         "", "synthesize", "fit", "sample", "evaluate", "compare", "audit", "utility", "inspect", "completion",
-        "simulate", "simulate ld-blocks", "simulate coalescent", "reproduce", "reproduce gou-mixture", "reproduce gou-snps",
-        "reproduce gou-chr22", "reproduce artificial-genomes",
+        "simulate", "simulate ld-blocks", "simulate coalescent",
+        "reproduce", "reproduce gou-mixture", "reproduce gou-snps", "reproduce gou-chr22",
+        "reproduce artificial-genomes",
         "imaging", "imaging train", "imaging learn-schedule", "imaging learn-time", "imaging learn", "imaging sample",
         "imaging train-autoencoder", "imaging stroke-to-image", "imaging train-features", "imaging evaluate",
         "imaging reproduce",
@@ -84,7 +85,7 @@ def test_every_command_has_a_summary_for_the_list_it_stands_in(command: tuple[st
     for name in command:
         assert isinstance(target, click.Group)
         target = inner(target)[name]
-    assert re.fullmatch(r"\S.*\.( .*)?", target.get_short_help_str(limit=200)), target.name
+    assert re.fullmatch(r"\S.*[.?]( .*)?", target.get_short_help_str(limit=200)), target.name
     summary = (target.help or "").strip().split("\n\n")[0]
     assert len(" ".join(summary.split())) < 200
 
