@@ -64,11 +64,7 @@ man: $(VENV)/.documented  ## Write manual pages to build/man
 	mkdir -p build/man
 	$(BIN)/click-man genodiff --target build/man
 
-$(VENV)/.buildable: $(STAMP)
-	$(BIN)/python -m pip install --quiet -c constraints.txt $$($(GROUP) build)
-	@touch $@
-
-dist: $(VENV)/.buildable  ## Build wheel and source distribution, without a network
+dist: $(STAMP)  ## Build wheel and source distribution, without a network
 	rm -rf build/lib build/bdist.* dist
 	$(BIN)/python -m build --no-isolation
 

@@ -3,8 +3,8 @@
     python benchmarks/startup.py                 # 5 repetitions of the short ones, one first run
     python benchmarks/startup.py --no-first-run
 
-Processor seconds are what the budgets are about: wall seconds tell of the other programs of the machine too. Each line has
-the least of its repetitions, since whatever else runs can only add.
+Processor seconds are what the budgets are about: wall seconds tell of the other programs of the machine too. Each line
+has the least of its repetitions, since whatever else runs can only add.
 """
 
 from __future__ import annotations

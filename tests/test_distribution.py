@@ -79,7 +79,7 @@ def test_the_wheel_is_the_packages_alone(built: Path, sources: list[str]) -> Non
 
 @pytest.fixture(scope="module")
 def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``bin`` of an environment with the wheel; the packages it needs are lent by this environment, nothing is fetched."""
+    """``bin`` of an environment with the wheel alone; this one lends what it needs, nothing is fetched."""
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, with_pip=False)
     lent = sysconfig.get_path("purelib")
