@@ -12,7 +12,7 @@ GROUP = $(BIN)/python -c 'import sys, tomllib; \
 	print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"][sys.argv[1]])'
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test lint format demo clean
+.PHONY: help venv test lint format demo docs man dist clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,22 @@ demo: $(STAMP)  ## Synthesize the embedded example and say where the report is
 	$(BIN)/genodiff synthesize genodiff/data/example.vcf.gz --panel genodiff/data/example.panel.tsv \
 		-o demo --preset fast --force
 	@echo "Report: file://$(CURDIR)/demo/report.html"
+
+$(VENV)/.documented: $(STAMP)
+	$(BIN)/python -m pip install --quiet -c constraints.txt $$($(GROUP) docs)
+	@touch $@
+
+docs: $(VENV)/.documented  ## Write the API reference to build/docs
+	$(BIN)/python -W error -m pdoc --docformat google --no-search -o build/docs data_prep genodiff imaging
+	@echo "API: file://$(CURDIR)/build/docs/index.html"
+
+man: $(VENV)/.documented  ## Write manual pages to build/man
+	mkdir -p build/man
+	$(BIN)/click-man genodiff --target build/man
+
+dist: $(STAMP)  ## Build wheel and source distribution, without a network
+	rm -rf build/lib build/bdist.* dist
+	$(BIN)/python -m build --no-isolation
 
 clean:  ## Remove caches, builds and the demo's output; .venv stays
 	rm -rf build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -32,6 +32,7 @@ from genodiff.genotypes.admixture import Mixing, by_ancestry, write_ancestry
 from genodiff.inspection import inspect, removals
 from genodiff.loading import Data, DataOptions, JudgedOptions, data_inputs, hash_inputs, load_data, load_judged
 from genodiff.provenance import Provenance
+from genodiff.runs import write_curves
 from genodiff.sexes import Drawing
 from genodiff.sites import read_learned
 from genodiff.staging import Staging, beside, check_vcf_output, drafted, drop_damaged, write_together
@@ -357,6 +358,7 @@ def _judge(
     seed: int,
     title: str,
     history: list[dict[str, float]] | None,
+    figures: str,
     progress: bool,
     provenance: Provenance,
 ) -> str:
@@ -389,6 +391,7 @@ def _judge(
             seed=seed, progress=progress,
         )  # fmt: skip
     write_metrics_csv(evaluation.frame, out / "metrics.csv")
+    write_curves(evaluation.curves, out)
     curve = None
     if history:
         curve = pd.DataFrame(history).rename(columns={"validation_loss": "holdout_loss"})
@@ -403,6 +406,7 @@ def _judge(
             history=curve,
             provenance=provenance.to_dict(),
             title=title,
+            figures=figures,
         )
     return "\n".join([*data.filters.lines(), *([judged] if judged else []), *verdict.lines])
 
@@ -413,6 +417,7 @@ def synthesize(
     people: SampleOptions,
     output: Path,
     *,
+    figures: str = "png",
     force: bool,
     progress: bool,
 ) -> str:
@@ -473,6 +478,7 @@ def synthesize(
             seed=options.seed,
             title=f"Synthetic genotypes of {data.path.name}",
             history=model.result.history,
+            figures=figures,
             progress=progress,
             provenance=provenance,
         )
@@ -501,7 +507,9 @@ def _cost(drawn: VariantTable, data: Data, out: Path, *, seed: int, progress: bo
     return line
 
 
-def evaluate(options: JudgedOptions, output: Path, *, seed: int, force: bool, progress: bool) -> str:
+def evaluate(
+    options: JudgedOptions, output: Path, *, seed: int, figures: str = "png", force: bool, progress: bool
+) -> str:
     """``genodiff evaluate``: metrics and report for genotypes made by anything; returns the verdict."""
     given = options.inputs
     chosen = {name: getattr(options, name) for name in ("region", "maf", "build", "multiallelic", "structural")}
@@ -520,6 +528,7 @@ def evaluate(options: JudgedOptions, output: Path, *, seed: int, force: bool, pr
                 seed=seed,
                 title=f"Evaluation of {options.synthetic.name}",
                 history=None,
+                figures=figures,
                 progress=progress,
                 provenance=provenance,
             )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import click
@@ -36,8 +38,9 @@ def commands(group: click.Group, *above: str) -> list[tuple[str, ...]]:
 
 def test_all_commands_are_there() -> None:
     assert {" ".join(c) for c in commands(main)} == {
-        "", "synthesize", "fit", "sample", "evaluate", "audit", "utility", "inspect", "simulate", "simulate ld-blocks",
-        "simulate coalescent", "reproduce", "reproduce gou-mixture", "reproduce gou-snps", "reproduce gou-chr22",
+        "", "synthesize", "fit", "sample", "evaluate", "compare", "audit", "utility", "inspect", "completion",
+        "simulate", "simulate ld-blocks", "simulate coalescent",
+        "reproduce", "reproduce gou-mixture", "reproduce gou-snps", "reproduce gou-chr22",
         "reproduce artificial-genomes",
         "imaging", "imaging train", "imaging learn-schedule", "imaging learn-time", "imaging learn", "imaging sample",
         "imaging train-autoencoder", "imaging stroke-to-image", "imaging train-features", "imaging evaluate",
@@ -76,8 +79,71 @@ def test_examples_in_help_are_commands_that_exist() -> None:
                 assert {w for w in words if w.startswith("-")} <= known, line
 
 
+@pytest.mark.parametrize("command", commands(main)[1:], ids=" ".join)
+def test_every_command_has_a_summary_for_the_list_it_stands_in(command: tuple[str, ...]) -> None:
+    target: click.Command = main
+    for name in command:
+        assert isinstance(target, click.Group)
+        target = inner(target)[name]
+    assert re.fullmatch(r"\S.*[.?]( .*)?", target.get_short_help_str(limit=200)), target.name
+    summary = (target.help or "").strip().split("\n\n")[0]
+    assert len(" ".join(summary.split())) < 200
+
+
+def test_help_tells_the_exit_codes() -> None:
+    codes = re.findall(r"^  +(\d+)  +\w", succeed("--help").split("Exit codes:")[1], re.MULTILINE)
+    assert codes == ["0", "1", "2", "130"]
+
+
+def test_an_error_of_this_program_has_status_1() -> None:
+    code = (
+        "import genodiff.pipeline as p\nfrom genodiff.cli import main\n"
+        "p.inspect = lambda *a, **k: 1 / 0\nmain(['inspect', 'x'])"
+    )
+    done = shell(code=code)
+    assert done.returncode == 1
+    assert done.stderr.rstrip().endswith("ZeroDivisionError: division by zero")
+
+
+@pytest.mark.parametrize(
+    ("name", "holds"), [("bash", "complete -o"), ("zsh", "#compdef genodiff"), ("fish", "complete ")]
+)
+def test_what_a_shell_reads_to_complete(name: str, holds: str) -> None:
+    said = succeed("completion", name)
+    assert holds in said
+    assert f"_GENODIFF_COMPLETE={name}_complete" in said
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("genodiff sy", {"synthesize"}),
+        ("genodiff synthesize --preset ", {"fast", "balanced", "best"}),
+        ("genodiff synthesize --holdout-", {"--holdout-samples"}),
+        ("genodiff simulate c", {"coalescent"}),
+        ("genodiff imaging tr", {"train", "train-autoencoder", "train-features"}),
+    ],
+)
+def test_the_shell_is_offered_what_could_follow(monkeypatch: pytest.MonkeyPatch, typed: str, offered: set[str]) -> None:
+    """As bash asks for it: words and place in the environment, one offer a line."""
+    words = typed.split(" ")
+    asked = {"_GENODIFF_COMPLETE": "bash_complete", "COMP_WORDS": typed, "COMP_CWORD": str(len(words) - 1)}
+    for name, value in asked.items():
+        monkeypatch.setenv(name, value)
+    done = shell(code="from genodiff.cli import main; main(prog_name='genodiff')")
+    assert {line.split(",")[1] for line in done.stdout.splitlines()} == offered
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+def test_bash_accepts_what_it_reads() -> None:
+    subprocess.run(["bash", "-n"], input=succeed("completion", "bash"), text=True, check=True)
+
+
 def test_version() -> None:
     assert succeed("--version").split()[-1] == __version__
+    facts = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert facts["project"]["version"] == __version__
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text()
 
 
 @pytest.mark.parametrize("command", ["synthesize", "baseline", "reproduce", "simulate"])

@@ -10,7 +10,7 @@ from importlib.metadata import entry_points
 import click
 
 from genodiff import __version__
-from genodiff.cli import baseline, commands, convert, reproduce, simulate, utility
+from genodiff.cli import baseline, commands, completion, convert, reproduce, simulate, utility
 from genodiff.cli.options import Commands
 
 __all__ = ["main"]
@@ -44,6 +44,14 @@ def main() -> None:
       genodiff synthesize chr22.vcf.gz -o out/ --panel panel.tsv
       genodiff fit chr22.vcf.gz -o model/ && genodiff sample model/ -n 5000 -o synthetic.vcf.gz
       genodiff evaluate --synthetic s.vcf.gz --train a.vcf.gz --holdout b.vcf.gz -o judged/
+      genodiff compare out/ judged/ -o compared/
+
+    \b
+    Exit codes:
+      0    done, or help shown
+      1    an error that is not yours: a traceback follows, please report it
+      2    options or input that cannot be used: one line says which, and what to do; nothing is written
+      130  interrupted; fit, sample and synthesize go on when the same command is given again
     """
 
 
@@ -53,6 +61,7 @@ for command in (
     commands.fit,
     commands.sample,
     commands.evaluate,
+    commands.compare,
     commands.audit,
     utility.utility,
     simulate.simulate,
@@ -60,5 +69,6 @@ for command in (
     reproduce.reproduce,
     commands.inspect,
     convert.convert,
+    completion.completion,
 ):
     main.add_command(command)

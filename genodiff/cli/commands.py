@@ -15,10 +15,12 @@ from genodiff.cli.options import (
     data_from,
     data_options,
     device_options,
+    figures_option,
     fit_from,
     holdout_options,
     judged_from,
     judged_options,
+    named_path,
     one_of,
     output_options,
     people_options,
@@ -29,7 +31,7 @@ from genodiff.cli.options import (
     training_options,
 )
 
-__all__ = ["audit", "evaluate", "fit", "inspect", "sample", "synthesize"]
+__all__ = ["audit", "compare", "evaluate", "fit", "inspect", "sample", "synthesize"]
 
 privacy_option = click.option(
     "--privacy", type=click.Choice(["standard", "strict"]), default="standard", show_default=True,
@@ -48,6 +50,7 @@ privacy_option = click.option(
 @training_options
 @seed_option
 @device_options
+@figures_option
 @output_options
 def synthesize(vcf: Path, output: Path, n: int | None, labels: dict[str, int] | None, **o: Any) -> None:
     """Learn from VCF, write synthetic people, and judge them against people held out.
@@ -73,7 +76,7 @@ def synthesize(vcf: Path, output: Path, n: int | None, labels: dict[str, int] | 
     verdict = pipeline.synthesize(
         data_from(vcf, o), fit_from(o),
         pipeline.SampleOptions(n, labels, o["seed"], o["generations"], privacy=o["privacy"]), output,
-        force=o["force"], progress=show_bars(o["quiet"]),
+        figures=o["figures"], force=o["force"], progress=show_bars(o["quiet"]),
     )  # fmt: skip
     if verdict:
         click.echo(f"{verdict}\nreport: {output / 'report.html'}")
@@ -154,6 +157,7 @@ def sample(model: Path, output: Path, n: int | None, labels: dict[str, int] | No
 @click.command()
 @judged_options(purpose="judge", holds="metrics.csv, report.html and figures/", use="Judge")
 @seed_option
+@figures_option
 @output_options
 def evaluate(output: Path, **o: Any) -> None:
     """Judge synthetic genotypes made by anything: fidelity and privacy, every figure with its floor.
@@ -165,9 +169,39 @@ def evaluate(output: Path, **o: Any) -> None:
     from genodiff import pipeline
 
     verdict = pipeline.evaluate(
-        judged_from(o), output, seed=o["seed"], force=o["force"], progress=show_bars(o["quiet"])
-    )
+        judged_from(o), output,
+        seed=o["seed"], figures=o["figures"], force=o["force"], progress=show_bars(o["quiet"]),
+    )  # fmt: skip
     click.echo(f"{verdict}\nreport: {output / 'report.html'}")
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, metavar="[NAME=]RUN…")
+@click.option("-o", "--output", type=PATH, required=True, help="Folder for comparison.csv, comparison.html, figures/.")
+@click.option(
+    "--different-sites",
+    is_flag=True,
+    help="The runs are of different sites, as chromosomes are: only ratios to floors can be compared.",
+)
+@figures_option
+@click.option("--force", is_flag=True, help="Replace an output that exists.")
+def compare(runs: tuple[str, ...], output: Path, **o: Any) -> None:
+    """Hold runs side by side: every metric of each beside its floor, and curves laid over one another.
+
+    A RUN is the output folder of synthesize or evaluate, and is called by the NAME before it or that of the folder.
+
+    \b
+    Examples:
+      genodiff compare fast/ balanced/ -o compared/
+      genodiff compare ours=out/ mosaic=judged/ -o compared/
+      genodiff compare chr20/ chr21/ chr22/ -o compared/ --different-sites
+    """
+    from genodiff.compare import compare as held
+
+    found = held([named_path(run) for run in runs], output, **o)
+    for run, verdict in zip(found.runs, found.verdicts, strict=True):
+        click.echo("\n".join(f"{run.name}: {line}" for line in verdict.lines))
+    click.echo(f"comparison: {output / 'comparison.html'}")
 
 
 @click.command()

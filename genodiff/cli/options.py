@@ -24,10 +24,12 @@ __all__ = [
     "data_from",
     "data_options",
     "device_options",
+    "figures_option",
     "fit_from",
     "holdout_options",
     "judged_from",
     "judged_options",
+    "named_path",
     "one_of",
     "output_options",
     "people_options",
@@ -195,6 +197,10 @@ device_options = stack(
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps."),
     click.option("--threads", type=click.IntRange(min=1), help="Processor threads; all if not given."),
 )
+figures_option = click.option(
+    "--figures", type=click.Choice(["png", "pdf", "svg"]), default="png", show_default=True,
+    help="Kind of the files in figures/: pdf and svg are vector graphics, for print.",
+)  # fmt: skip
 output_options = stack(
     click.option("--force", is_flag=True, help="Replace an output that exists."),
     click.option("--quiet", is_flag=True, help="No progress bars."),
@@ -260,6 +266,16 @@ people_options = stack(
 def show_bars(quiet: bool) -> bool:
     """Bars are for people who watch: a log or a pipe receives lines only."""
     return not quiet and sys.stderr.isatty()
+
+
+def named_path(text: str) -> tuple[str | None, Path]:
+    """``name=path`` or ``path``; a path that is there is never taken apart."""
+    name, equals, path = text.partition("=")
+    if not equals or Path(text).exists():
+        return None, Path(text)
+    if not name or not path:
+        raise click.UsageError(f"{text!r} is not NAME=RUN, as in ours=out/")
+    return name, Path(path)
 
 
 def one_of(n: int | None, labels: dict[str, int] | None) -> None:

@@ -31,11 +31,13 @@ from genodiff.report.summaries import label_codes
 
 __all__ = [
     "covariance_heatmap",
+    "distance_axis",
     "distance_histogram",
     "frequency_scatter",
     "label_scatter",
     "ld_decay",
     "ld_triangles",
+    "many",
     "overlay_scatter",
     "run_histogram",
     "training_curve",
@@ -54,10 +56,11 @@ def frequency_scatter(real: Array, other: Array, *, name: str, colour: str) -> F
     known = np.isfinite(real) & np.isfinite(other)
     faint = _faintness(int(known.sum()))
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1.2, zorder=0)
-    axes.plot(real[known], other[known], ".", color=colour, alpha=faint, markersize=4.5, markeredgewidth=0)
+    look: dict[str, Any] = {"color": colour, "alpha": faint, "markersize": 4.5, "markeredgewidth": 0}
+    axes.plot(real[known], other[known], ".", rasterized=many(real), **look)
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
-    axes.set_xlabel("frequency in held-out people")
-    axes.set_ylabel(f"frequency in {name} people")
+    axes.set_xlabel("ALT allele frequency in held-out people")
+    axes.set_ylabel(f"ALT allele frequency in {name} people")
     axes.set_title(f"{name.capitalize()} against held-out")
     if known.any():
         error = np.abs(real[known] - other[known]).mean()
@@ -82,23 +85,21 @@ def ld_decay(curve: pd.DataFrame, *, unit: str) -> Figure:
     known = curve.dropna(subset=list(drawing))  # a bin without pairs would break the line
     for column, (label, look) in drawing.items():
         axes.plot(known["middle"], known[column], label=label, **look)
-    axes.set_xscale("log")
-    if unit == "bp":
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _bases(x)))
+    distance_axis(axes, unit=unit)
     axes.set_ylim(bottom=0)
-    axes.grid(axis="y")
-    axes.set_axisbelow(True)
-    axes.set_xlabel("distance between sites" + ("" if unit == "bp" else f" ({unit})"))
     axes.set_ylabel("mean r²")
     axes.set_title("Linkage disequilibrium by distance")
     axes.legend()
     return figure
 
 
-def _bases(x: float) -> str:
-    if x >= 1e6:
-        return f"{x / 1e6:g} Mb"
-    return f"{x / 1e3:g} kb" if x >= 1e3 else f"{x:g} bp"
+def distance_axis(axes: Any, *, unit: str) -> None:
+    """Distances between sites on a logarithmic x axis, in ``bp`` (ticks count kb) or ``cM``."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x / 1e3 if unit == 'bp' else x:,.10g}"))
+    axes.grid(axis="y")
+    axes.set_axisbelow(True)
+    axes.set_xlabel(f"distance between sites ({'kb' if unit == 'bp' else unit})")
 
 
 @styled
@@ -111,6 +112,7 @@ def ld_triangles(real: Array, synthetic: Array, *, title: str) -> Figure:
     axes.set_facecolor("#f3f5f7")  # sites that do not vary, and the diagonal
     image = axes.imshow(both, cmap=SEQUENTIAL, vmin=0, vmax=1, interpolation="nearest")
     _bare(axes)
+    axes.set(xlabel="sites in order of position", ylabel="sites in order of position")
     axes.text(0.97, 0.95, "real", transform=axes.transAxes, ha="right", va="top", color=REAL, **_TAG)
     axes.text(0.03, 0.05, "synthetic", transform=axes.transAxes, ha="left", va="bottom", color=SYNTHETIC, **_TAG)
     axes.set_title(title)
@@ -143,6 +145,7 @@ def covariance_heatmap(matrix: Array, *, bound: float, name: str, colour: str) -
     figure, axes = canvas(height=4.6)
     image = axes.imshow(matrix, cmap=DIVERGING, vmin=-bound, vmax=bound, interpolation="nearest")
     _bare(axes)
+    axes.set(xlabel="sites in order of position", ylabel="sites in order of position")
     axes.set_title(name, color=colour, fontweight="bold")
     _colorbar(figure, image, axes, "covariance of dosages")
     return figure
@@ -150,13 +153,18 @@ def covariance_heatmap(matrix: Array, *, bound: float, name: str, colour: str) -
 
 def _components(axes: Any, x: int, y: int) -> None:
     # Scores have no unit a reader could use.
-    axes.set(xlabel=f"PC{x + 1}", ylabel=f"PC{y + 1}", xticks=[], yticks=[])
+    axes.set(xlabel=f"PC{x + 1} (score)", ylabel=f"PC{y + 1} (score)", xticks=[], yticks=[])
 
 
 def _solid_legend(axes: Any, **look: Any) -> None:
     """A legend whose markers are opaque, while the points themselves let others shine through."""
     for handle in axes.legend(loc="best", handletextpad=0.3, **look).legend_handles:
         handle.set_alpha(1)
+
+
+def many(points: Array) -> bool:
+    """Whether a cloud is drawn as an image within a PDF or SVG, which would be too large with a mark for each point."""
+    return len(points) > 2000
 
 
 def _faintness(points: int) -> float:
@@ -174,6 +182,7 @@ def overlay_scatter(real: Array, synthetic: Array, *, x: int, y: int) -> Figure:
         (synthetic, "synthetic people", SYNTHETIC, 3.4),
     ):
         look: dict[str, Any] = {"color": colour, "markersize": size, "markeredgewidth": 0}
+        look["rasterized"] = many(scores)
         axes.plot(scores[:, x], scores[:, y], "o", label=label, alpha=_faintness(len(scores)), **look)
     axes.set(xlim=limits(real[:, x], synthetic[:, x]), ylim=limits(real[:, y], synthetic[:, y]))
     _components(axes, x, y)
@@ -196,6 +205,7 @@ def label_scatter(scores: Array, labels: Array, *, names: list[str], frame: Any,
     figure, axes = canvas(height=4.5)
     codes = label_codes(labels, names)
     look: dict[str, Any] = {"alpha": _faintness(len(scores)), "markersize": 4.5, "markeredgewidth": 0}
+    look["rasterized"] = many(scores)
     for code, name in enumerate([*names, "other"]):
         chosen = codes == code
         if chosen.any():
@@ -223,8 +233,8 @@ def distance_histogram(distances: Mapping[str, Array], *, title: str) -> Figure:
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.margins(y=0.25)  # room for the legend above the curves
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("differing alleles")
-    axes.set_ylabel("share of rows")
+    axes.set_xlabel("distance (differing alleles)")
+    axes.set_ylabel("share of rows (%)")
     axes.set_title(title)
     axes.legend(loc="upper right")
     return figure
@@ -250,7 +260,7 @@ def run_histogram(runs: Mapping[str, Array]) -> Figure:
     axes.set_xlim(left=0)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_xlabel("longest run shared with a training row (sites)")
-    axes.set_ylabel("share of rows")
+    axes.set_ylabel("share of rows (%)")
     axes.set_title("Copied runs")
     axes.legend()
     return figure

@@ -28,7 +28,7 @@ from genodiff.report.verdict import judge, number
 if TYPE_CHECKING:
     from genodiff.evaluation.suite import Evaluation
 
-__all__ = ["write_metrics_csv", "write_report"]
+__all__ = ["place_of", "placed", "render", "write_metrics_csv", "write_report"]
 
 _HELD_OUT = "_holdout"
 _CUE_MIDDLE, _CUE_HALF, _CUE_FACTOR = 46.0, 38.0, 4.0
@@ -49,8 +49,9 @@ def write_report(
     history: pd.DataFrame | None,
     provenance: dict[str, Any],
     title: str,
+    figures: str = "png",
 ) -> Path:
-    """Write ``report.html`` and ``figures/*.png`` into a folder.
+    """Write ``report.html`` and ``figures/*`` into a folder.
 
     Args:
         out_dir: the folder; created if absent.
@@ -63,6 +64,7 @@ def write_report(
             :class:`data_prep.filters.FilterReport` gives as a dictionary, or a list of those; the page then lists what
             was removed. Under ``privacy`` may lie a ``note`` of what was done for it, which the page repeats.
         title: heading of the page.
+        figures: kind of the files in ``figures``, of :data:`genodiff.report.style.KINDS`; the page holds PNG.
 
     Returns:
         Path of ``report.html``.
@@ -71,19 +73,13 @@ def write_report(
     real, other = aligned(holdout, synthetic)
     shown: dict[str, list[dict[str, Any]]] = {key: [] for key in SECTIONS}
     for panel in panels(curves=evaluation.curves, synthetic=other, holdout=real, history=history):
-        with atomic_write(out_dir / "figures" / f"{panel.name}.png") as temporary:
-            temporary.write_bytes(panel.image)
-        shown[panel.section].append(_embedded(panel))
+        shown[panel.section].append(placed(panel, out_dir, kind=figures))
     verdict = judge(evaluation.frame, holdout_haplotypes=2 * holdout.n_samples)
-    # Everything that reaches the page is escaped: names of labels, files and sites are the user's.
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=False
-    )
     command = provenance.get("command")
     notes = {"privacy": dict(provenance.get("privacy") or {}).get("note", "")}
-    html = environment.get_template("page.html").render(
+    html = render(
+        "page.html",
         title=title,
-        colours={"real": style.REAL, "synthetic": style.SYNTHETIC},
         verdict=verdict,
         sections=[
             {"title": s.title, "text": f"{s.text} {notes.get(key, '')}".strip(), "panels": shown[key]}
@@ -102,10 +98,25 @@ def write_report(
     return atomic_text(out_dir / "report.html", html)
 
 
-def _embedded(panel: Panel) -> dict[str, Any]:
+def render(template: str, **values: Any) -> str:
+    """A page from one of the templates of this folder."""
+    # Everything that reaches the page is escaped: names of labels, files and sites are the user's.
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=False
+    )
+    colours = {"real": style.REAL, "synthetic": style.SYNTHETIC}
+    return environment.get_template(template).render(colours=colours, **values)
+
+
+def placed(panel: Panel, out_dir: Path, *, kind: str) -> dict[str, Any]:
+    """Writes a figure to ``figures/NAME.kind``, and returns what a template needs of it: PNG in base64, text, size."""
+    image = style.png(panel.figure)
+    content = image if kind == "png" else style.saved(panel.figure, kind)
+    with atomic_write(out_dir / "figures" / f"{panel.name}.{kind}") as temporary:
+        temporary.write_bytes(content)
     # Width and height, which PNG keeps at byte 16, let the browser lay out the page before it decodes the image.
-    width, height = struct.unpack(">II", panel.image[16:24])
-    data = base64.b64encode(panel.image).decode("ascii")
+    width, height = struct.unpack(">II", image[16:24])
+    data = base64.b64encode(image).decode("ascii")
     return {"data": data, "alt": panel.alt, "wide": panel.wide, "width": width, "height": height}
 
 
@@ -157,11 +168,7 @@ def _rows(frame: pd.DataFrame) -> list[_Row]:
 
 def _row(metric: str, value: float, floor: float, n: float, unit: str) -> _Row:
     entry = METRICS.get(metric)
-    ratio = value / floor if math.isfinite(value) and math.isfinite(floor) and value >= 0 and floor > 0 else math.nan
-    place = None
-    if math.isfinite(ratio):
-        doublings = math.log(max(ratio, 1e-9)) / math.log(_CUE_FACTOR)
-        place = round(_CUE_MIDDLE + _CUE_HALF * max(-1.0, min(1.0, doublings)), 1)
+    ratio, place = place_of(value, floor)
     return _Row(
         label=entry.label if entry else metric.replace("_", " "),
         meaning=entry.text if entry else "",
@@ -170,9 +177,19 @@ def _row(metric: str, value: float, floor: float, n: float, unit: str) -> _Row:
         floor=number(floor),
         n=f"{n:,.0f}" if math.isfinite(n) else "–",
         unit=unit,
-        ratio=f"{ratio:.2f}" if ratio < 10 else f"{ratio:.0f}",
+        ratio=ratio,
         place=place,
     )
+
+
+def place_of(value: float, floor: float) -> tuple[str, float | None]:
+    """How many times the floor a value is, as text, and where its mark lies; empty and ``None`` without meaning."""
+    if not (math.isfinite(value) and math.isfinite(floor) and value >= 0 and floor > 0):
+        return "", None
+    ratio = value / floor
+    doublings = math.log(max(ratio, 1e-9)) / math.log(_CUE_FACTOR)
+    place = round(_CUE_MIDDLE + _CUE_HALF * max(-1.0, min(1.0, doublings)), 1)
+    return f"{ratio:.2f}" if ratio < 10 else f"{ratio:.0f}", place
 
 
 def _data(

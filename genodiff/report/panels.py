@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from data_prep.variants import VariantTable
 from genodiff.report import figures, summaries
-from genodiff.report.style import LABELS, REAL, SYNTHETIC, TRAIN, limits, png
+from genodiff.report.style import LABELS, REAL, SYNTHETIC, TRAIN, limits
 
 __all__ = ["SECTIONS", "Panel", "Section", "panels"]
 
@@ -26,14 +26,14 @@ class Panel:
         section: key of :data:`SECTIONS`.
         name: of the file in ``figures``, without suffix.
         alt: what the figure shows, for those who cannot see it.
-        image: PNG.
+        figure: what is drawn.
         wide: whether it takes a whole line of the page.
     """
 
     section: str
     name: str
     alt: str
-    image: bytes
+    figure: Figure
     wide: bool = False
 
 
@@ -114,7 +114,7 @@ def panels(
 
 
 def _panel(section: str, name: str, alt: str, figure: Figure, *, wide: bool = False) -> Panel:
-    return Panel(section=section, name=name, alt=alt, image=png(figure), wide=wide)
+    return Panel(section=section, name=name, alt=alt, figure=figure, wide=wide)
 
 
 def _frequencies(curves: Curves) -> Iterator[Panel]:
