@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
 import numpy as np
@@ -28,6 +28,7 @@ def read_variants(
     maf: float | None = 0.0,
     max_missing: float = 0.1,
     samples: Sequence[str] | None = None,
+    choose: Callable[[SiteBlock], NDArray[np.bool_]] | None = None,
     progress: bool = False,
 ) -> tuple[VariantTable, FilterReport]:
     """Read biallelic diploid genotypes of one contig or region.
@@ -43,6 +44,8 @@ def read_variants(
             with ``None`` monomorphic ones too.
         max_missing: largest share of people without a complete call, in [0, 1].
         samples: people to read, in this order; frequencies are those among them. All if ``None``.
+        choose: receives the sites of a block that pass, and says which of them to keep; the others count as
+            ``not-chosen``. See :mod:`data_prep.thinning`.
         progress: show a bar on stderr.
 
     Returns:
@@ -71,9 +74,16 @@ def read_variants(
             if not len(rows):
                 continue
             last = int(block.position[rows[-1]])
+            taken = _take(block, rows)
+            if choose is not None:
+                chosen = np.flatnonzero(choose(taken))
+                tally.remove("not-chosen", len(rows) - len(chosen))
+                if not len(chosen):
+                    continue
+                taken, rows = _take(taken, chosen), rows[chosen]
             tally.kept += len(rows)
             tally.missing_calls += int(incomplete[rows].sum())
-            kept.append(_take(block, rows))
+            kept.append(taken)
     report = tally.report(
         n_samples=len(source.samples), source=str(source.path), maf=maf or 0.0, max_missing=max_missing
     )

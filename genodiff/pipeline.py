@@ -18,7 +18,7 @@ import pandas as pd
 from data_prep.composition import match_labels
 from data_prep.errors import InputError
 from data_prep.maps import read_map
-from data_prep.panels import write_panel
+from data_prep.panels import read_panel, write_panel
 from data_prep.variants import VariantTable
 from data_prep.vcf_write import write_vcf
 from genodiff import __version__
@@ -75,7 +75,8 @@ class SampleOptions:
     """How many people to draw, in all or per label, and how mixtures of labels came about.
 
     ``privacy`` is ``"standard"``, or ``"strict"`` to draw anew who is too much like a person learned from; ``against``
-    names the file of the latter where a model folder is drawn from.
+    names the file of the latter where a model folder is drawn from. ``people`` names a panel of the people to draw, in
+    its order, and ``people_column`` its column of labels if not the usual one.
     """
 
     n: int | None = None
@@ -85,6 +86,8 @@ class SampleOptions:
     genetic_map: Path | None = None
     privacy: str = "standard"
     against: Path | None = None
+    people: Path | None = None
+    people_column: str | None = None
 
 
 def _use_threads(threads: int | None) -> None:
@@ -228,8 +231,10 @@ def sample(
     check_vcf_output(output, force=force)
     _use_threads(threads)
     provenance = Provenance(seed=options.seed, configuration={"model": model, "sample": options})
+    people = None if options.people is None else read_panel(options.people, options.people_column)
     loaded = GenotypeModel.load(model, device=_device(device))
-    hash_inputs(provenance, {"model": model / "model.json", "map": options.genetic_map, "against": options.against})
+    inputs = {"map": options.genetic_map, "against": options.against, "people": options.people}
+    hash_inputs(provenance, {"model": model / "model.json", **inputs})
     if options.labels is not None:
         _check_labels(options.labels, known=loaded.labels, where=str(model))
     train = None if options.against is None else read_learned(options.against, loaded.meta.sites, progress=progress)
@@ -245,7 +250,13 @@ def sample(
     with drafted(output) as drafts:
         with provenance.stage("sample"):
             table = loaded.sample(
-                options.n, labels=options.labels, mixing=mixing, seed=options.seed, drafts=drafts, progress=progress
+                options.n,
+                labels=options.labels,
+                people=people,
+                mixing=mixing,
+                seed=options.seed,
+                drafts=drafts,
+                progress=progress,
             )
         note = ""
         if options.privacy == "strict" and train is not None:

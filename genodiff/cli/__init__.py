@@ -10,7 +10,7 @@ from importlib.metadata import entry_points
 import click
 
 from genodiff import __version__
-from genodiff.cli import baseline, commands, reproduce, simulate, utility
+from genodiff.cli import baseline, commands, genome, reproduce, simulate, utility
 from genodiff.cli.options import Commands
 
 __all__ = ["main"]
@@ -54,6 +54,9 @@ for command in (
     commands.sample,
     commands.evaluate,
     commands.audit,
+    genome.survey,
+    genome.people,
+    genome.genome,
     utility.utility,
     simulate.simulate,
     baseline.baseline,
