@@ -61,10 +61,11 @@ def _standardised(haplotypes: NDArray[np.int8]) -> tuple[NDArray[np.float32], ND
     """Dosages (sites, people) of mean 0 and length 1, missing calls at the mean; frequencies of ALT (sites,)."""
     called = (haplotypes >= 0).all(axis=2)
     dosage = np.where(called, haplotypes.sum(axis=2, dtype=np.int8), 0).astype(np.float32)
-    mean = dosage.sum(axis=1) / np.maximum(called.sum(axis=1), 1)
+    mean = (dosage.sum(axis=1) / np.maximum(called.sum(axis=1), 1)).astype(np.float32)
     rows = np.where(called, dosage - mean[:, None], np.float32(0))
     length = np.sqrt((rows**2).sum(axis=1))
-    return rows / np.where(length > 0, length, 1)[:, None], (mean / 2).astype(np.float64)
+    rows /= np.where(length > 0, length, np.float32(1))[:, None]
+    return rows, (mean / 2).astype(np.float64)
 
 
 class AtSites:

@@ -178,7 +178,8 @@ def _pairs(
     chromosomes: Sequence[Chromosome], scores: Sequence[Scores], *, kind: str, seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """A row per pair of chromosomes, and the people of the first pair along its first direction."""
-    rows, first = [], pd.DataFrame()
+    rows: list[dict[str, object]] = []
+    first = pd.DataFrame()
     for i, j in combinations(range(len(chromosomes)), 2):
         generator = metric_generator(seed, f"{kind}:{chromosomes[i].name}:{chromosomes[j].name}")
         a, b = scores[i], scores[j]

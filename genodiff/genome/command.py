@@ -41,7 +41,7 @@ def judge_genome(
     force: bool,
     progress: bool,
 ) -> str:
-    """Writes ``report.html``, ``metrics.csv``, ``chromosomes.csv``, ``pairs.csv``, ``figures/`` and ``provenance.json``.
+    """Writes ``report.html``, ``metrics.csv``, ``chromosomes.csv``, ``pairs.csv``, ``figures/``, ``provenance.json``.
 
     Args:
         sheet: the chromosomes, see :func:`genodiff.genome.sheet.read_sheet`.
@@ -169,7 +169,7 @@ def _link(page: Path, output: Path) -> str:
 
 
 def _means(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """Every metric as the mean over the chromosomes that have it; n is the sum, intervals are of one chromosome only."""
+    """Every metric as the mean over the chromosomes that have it; n is the sum. Intervals are of one chromosome."""
     every = pd.concat(frames.values(), ignore_index=True)
     means = every.groupby(["family", "metric", "unit"], sort=False, as_index=False).agg(
         value=("value", "mean"), floor=("floor", "mean"), n=("n", "sum")

@@ -396,7 +396,8 @@ class GenotypeModel:
 
         Returns:
             People named GD000001 … (or as asked for), complete calls, phased if the model is one of haplotypes. If some
-            are mixtures, :func:`genodiff.genotypes.admixture.local_ancestry` gives everybody's true ancestry along the chromosome.
+            are mixtures, :func:`genodiff.genotypes.admixture.local_ancestry` gives everybody's true ancestry along the
+            chromosome.
 
         Raises:
             InputError: a label the model does not know, shares that do not sum to 1, or a mixture of dosages.
