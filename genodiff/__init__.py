@@ -9,7 +9,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-__all__ = ["GenotypeModel", "VariantTable", "__version__", "evaluate", "read_variants"]
+__all__ = ["GenotypeModel", "VariantTable", "__version__", "evaluate", "read_run", "read_variants"]
 
 
 def __getattr__(name: str) -> Any:
@@ -25,6 +25,10 @@ def __getattr__(name: str) -> Any:
         from data_prep.readers import read_variants
 
         return read_variants
+    if name == "read_run":
+        from genodiff.runs import read_run
+
+        return read_run
     if name == "evaluate":
         from genodiff.evaluation.suite import evaluate
 

@@ -28,6 +28,7 @@ from genodiff.genotypes.admixture import Mixing, by_ancestry, write_ancestry
 from genodiff.inspection import inspect, removals
 from genodiff.loading import Data, DataOptions, JudgedOptions, data_inputs, hash_inputs, load_data, load_judged
 from genodiff.provenance import Provenance
+from genodiff.runs import write_curves
 from genodiff.sites import read_learned
 from genodiff.staging import Staging, beside, check_vcf_output, drafted, drop_damaged, write_together
 
@@ -370,6 +371,7 @@ def _judge(
             seed=seed, progress=progress,
         )  # fmt: skip
     write_metrics_csv(evaluation.frame, out / "metrics.csv")
+    write_curves(evaluation.curves, out)
     curve = None
     if history:
         curve = pd.DataFrame(history).rename(columns={"validation_loss": "holdout_loss"})

@@ -63,9 +63,11 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_all_results_are_there(example: Path) -> None:
     found = tree(example)
     figures = {name for name in found if name.startswith("figures/")}
-    assert found - figures == {
+    curves = {name for name in found if name.startswith("curves/")}
+    assert {"curves/ld_decay.csv", "curves/allele_frequency.csv", "curves/pca.csv"} <= curves
+    assert found - figures - curves == {
         "synthetic.vcf.gz", "synthetic.vcf.gz.tbi", "synthetic.panel.tsv", "model", *MODEL_FILES, "metrics.csv",
-        "report.html", "figures", "provenance.json",
+        "report.html", "figures", "curves", "provenance.json",
     }  # fmt: skip
     assert len(figures) >= 8
     for name in figures:
@@ -241,7 +243,7 @@ def test_evaluate_people_made_by_anything(tmp_path: Path) -> None:
     said = succeed("evaluate", *options, *panels, "-o", tmp_path / "a", "--quiet")
     assert said.endswith(f"report: {tmp_path / 'a' / 'report.html'}\n")
     assert {name for name in tree(tmp_path / "a") if "/" not in name} == {
-        "metrics.csv", "report.html", "figures", "provenance.json",
+        "metrics.csv", "report.html", "figures", "curves", "provenance.json",
     }  # fmt: skip
     facts = json.loads((tmp_path / "a" / "provenance.json").read_text())
     roles = {entry["role"] for entry in facts["inputs"].values()}

@@ -53,6 +53,7 @@ for command in (
     commands.fit,
     commands.sample,
     commands.evaluate,
+    commands.compare,
     commands.audit,
     genome.survey,
     genome.people,

@@ -18,6 +18,7 @@ from genodiff.cli.options import (
     holdout_options,
     judged_from,
     judged_options,
+    named_path,
     one_of,
     output_options,
     people_options,
@@ -26,7 +27,7 @@ from genodiff.cli.options import (
     training_options,
 )
 
-__all__ = ["audit", "evaluate", "fit", "inspect", "sample", "synthesize"]
+__all__ = ["audit", "compare", "evaluate", "fit", "inspect", "sample", "synthesize"]
 
 privacy_option = click.option(
     "--privacy", type=click.Choice(["standard", "strict"]), default="standard", show_default=True,
@@ -172,6 +173,34 @@ def evaluate(output: Path, **o: Any) -> None:
         judged_from(o), output, seed=o["seed"], force=o["force"], progress=show_bars(o["quiet"])
     )
     click.echo(f"{verdict}\nreport: {output / 'report.html'}")
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, metavar="[NAME=]RUN…")
+@click.option("-o", "--output", type=PATH, required=True, help="Folder for comparison.csv, comparison.html, figures/.")
+@click.option(
+    "--different-sites",
+    is_flag=True,
+    help="The runs are of different sites, as chromosomes are: only ratios to floors can be compared.",
+)
+@click.option("--force", is_flag=True, help="Replace an output that exists.")
+def compare(runs: tuple[str, ...], output: Path, different_sites: bool, force: bool) -> None:  # fmt: skip
+    """Hold runs side by side: every metric of each beside its floor, and curves laid over one another.
+
+    A RUN is the output folder of synthesize or evaluate, and is called by the NAME before it or that of the folder.
+
+    \b
+    Examples:
+      genodiff compare fast/ balanced/ -o compared/
+      genodiff compare ours=out/ mosaic=judged/ -o compared/
+      genodiff compare chr20/ chr21/ chr22/ -o compared/ --different-sites
+    """
+    from genodiff.compare import compare as held
+
+    found = held([named_path(run) for run in runs], output, different_sites=different_sites, force=force)
+    for run, verdict in zip(found.runs, found.verdicts, strict=True):
+        click.echo("\n".join(f"{run.name}: {line}" for line in verdict.lines))
+    click.echo(f"comparison: {output / 'comparison.html'}")
 
 
 @click.command()

@@ -27,6 +27,7 @@ __all__ = [
     "holdout_options",
     "judged_from",
     "judged_options",
+    "named_path",
     "one_of",
     "output_options",
     "people_options",
@@ -233,6 +234,16 @@ people_options = stack(
 def show_bars(quiet: bool) -> bool:
     """Bars are for people who watch: a log or a pipe receives lines only."""
     return not quiet and sys.stderr.isatty()
+
+
+def named_path(text: str) -> tuple[str | None, Path]:
+    """``name=path`` or ``path``; a path that is there is never taken apart."""
+    name, equals, path = text.partition("=")
+    if not equals or Path(text).exists():
+        return None, Path(text)
+    if not name or not path:
+        raise click.UsageError(f"{text!r} is not NAME=RUN, as in ours=out/")
+    return name, Path(path)
 
 
 def one_of(n: int | None, labels: dict[str, int] | None) -> None:

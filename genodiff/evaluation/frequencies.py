@@ -127,7 +127,8 @@ def family(comparison: Comparison) -> FamilyResult:
     with MAF below 5 % among held-out people (``_rare``), ``genotype_frequency_mae`` (mean over sites and dosages),
     ``sfs_distance`` (total variation between allele-count spectra) and ``fixed_share`` (sites with one allele only).
 
-    Curves: ``allele_frequency``, a data frame with ``position``, ``holdout``, ``synthetic`` and ``train``.
+    Curves: ``allele_frequency``, a data frame with ``contig``, ``position``, ``holdout``, ``synthetic`` and
+    ``train``.
     """
     value, floor = (_against(p, comparison.holdout) for p in (comparison.synthetic, comparison.train))
     metrics = tuple(
@@ -136,6 +137,7 @@ def family(comparison: Comparison) -> FamilyResult:
     )
     pairs = pd.DataFrame(
         {
+            "contig": comparison.sites["contig"].to_numpy(),
             "position": comparison.sites["position"].to_numpy(),
             "holdout": comparison.holdout.frequency,
             "synthetic": comparison.synthetic.frequency,

@@ -31,6 +31,7 @@ from genodiff.report.summaries import label_codes
 
 __all__ = [
     "covariance_heatmap",
+    "distance_axis",
     "distance_histogram",
     "frequency_scatter",
     "label_scatter",
@@ -82,17 +83,22 @@ def ld_decay(curve: pd.DataFrame, *, unit: str) -> Figure:
     known = curve.dropna(subset=list(drawing))  # a bin without pairs would break the line
     for column, (label, look) in drawing.items():
         axes.plot(known["middle"], known[column], label=label, **look)
-    axes.set_xscale("log")
-    if unit == "bp":
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _bases(x)))
+    distance_axis(axes, unit=unit)
     axes.set_ylim(bottom=0)
-    axes.grid(axis="y")
-    axes.set_axisbelow(True)
-    axes.set_xlabel("distance between sites" + ("" if unit == "bp" else f" ({unit})"))
     axes.set_ylabel("mean r²")
     axes.set_title("Linkage disequilibrium by distance")
     axes.legend()
     return figure
+
+
+def distance_axis(axes: Any, *, unit: str) -> None:
+    """Distances between sites on a logarithmic x axis, in ``bp`` (ticks say kb and Mb) or ``cM``."""
+    axes.set_xscale("log")
+    if unit == "bp":
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _bases(x)))
+    axes.grid(axis="y")
+    axes.set_axisbelow(True)
+    axes.set_xlabel("distance between sites" + ("" if unit == "bp" else f" ({unit})"))
 
 
 def _bases(x: float) -> str:

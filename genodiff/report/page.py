@@ -28,7 +28,7 @@ from genodiff.report.verdict import judge, number
 if TYPE_CHECKING:
     from genodiff.evaluation.suite import Evaluation
 
-__all__ = ["write_metrics_csv", "write_report"]
+__all__ = ["embedded", "place_of", "render", "write_metrics_csv", "write_report"]
 
 _HELD_OUT = "_holdout"
 _CUE_MIDDLE, _CUE_HALF, _CUE_FACTOR = 46.0, 38.0, 4.0
@@ -73,17 +73,13 @@ def write_report(
     for panel in panels(curves=evaluation.curves, synthetic=other, holdout=real, history=history):
         with atomic_write(out_dir / "figures" / f"{panel.name}.png") as temporary:
             temporary.write_bytes(panel.image)
-        shown[panel.section].append(_embedded(panel))
+        shown[panel.section].append(embedded(panel))
     verdict = judge(evaluation.frame, holdout_haplotypes=2 * holdout.n_samples)
-    # Everything that reaches the page is escaped: names of labels, files and sites are the user's.
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=False
-    )
     command = provenance.get("command")
     notes = {"privacy": dict(provenance.get("privacy") or {}).get("note", "")}
-    html = environment.get_template("page.html").render(
+    html = render(
+        "page.html",
         title=title,
-        colours={"real": style.REAL, "synthetic": style.SYNTHETIC},
         verdict=verdict,
         sections=[
             {"title": s.title, "text": f"{s.text} {notes.get(key, '')}".strip(), "panels": shown[key]}
@@ -102,7 +98,18 @@ def write_report(
     return atomic_text(out_dir / "report.html", html)
 
 
-def _embedded(panel: Panel) -> dict[str, Any]:
+def render(template: str, **values: Any) -> str:
+    """A page from one of the templates of this folder."""
+    # Everything that reaches the page is escaped: names of labels, files and sites are the user's.
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=False
+    )
+    colours = {"real": style.REAL, "synthetic": style.SYNTHETIC}
+    return environment.get_template(template).render(colours=colours, **values)
+
+
+def embedded(panel: Panel) -> dict[str, Any]:
+    """What a template needs of a figure: its bytes in base64, its text, its size."""
     # Width and height, which PNG keeps at byte 16, let the browser lay out the page before it decodes the image.
     width, height = struct.unpack(">II", panel.image[16:24])
     data = base64.b64encode(panel.image).decode("ascii")
@@ -157,11 +164,7 @@ def _rows(frame: pd.DataFrame) -> list[_Row]:
 
 def _row(metric: str, value: float, floor: float, n: float, unit: str) -> _Row:
     entry = METRICS.get(metric)
-    ratio = value / floor if math.isfinite(value) and math.isfinite(floor) and value >= 0 and floor > 0 else math.nan
-    place = None
-    if math.isfinite(ratio):
-        doublings = math.log(max(ratio, 1e-9)) / math.log(_CUE_FACTOR)
-        place = round(_CUE_MIDDLE + _CUE_HALF * max(-1.0, min(1.0, doublings)), 1)
+    ratio, place = place_of(value, floor)
     return _Row(
         label=entry.label if entry else metric.replace("_", " "),
         meaning=entry.text if entry else "",
@@ -170,9 +173,19 @@ def _row(metric: str, value: float, floor: float, n: float, unit: str) -> _Row:
         floor=number(floor),
         n=f"{n:,.0f}" if math.isfinite(n) else "–",
         unit=unit,
-        ratio=f"{ratio:.2f}" if ratio < 10 else f"{ratio:.0f}",
+        ratio=ratio,
         place=place,
     )
+
+
+def place_of(value: float, floor: float) -> tuple[str, float | None]:
+    """How many times the floor a value is, as text, and where its mark lies; empty and ``None`` without meaning."""
+    if not (math.isfinite(value) and math.isfinite(floor) and value >= 0 and floor > 0):
+        return "", None
+    ratio = value / floor
+    doublings = math.log(max(ratio, 1e-9)) / math.log(_CUE_FACTOR)
+    place = round(_CUE_MIDDLE + _CUE_HALF * max(-1.0, min(1.0, doublings)), 1)
+    return f"{ratio:.2f}" if ratio < 10 else f"{ratio:.0f}", place
 
 
 def _data(

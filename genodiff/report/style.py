@@ -25,6 +25,7 @@ __all__ = [
     "DIVERGING",
     "LABELS",
     "REAL",
+    "RUNS",
     "SEQUENTIAL",
     "SYNTHETIC",
     "TRAIN",
@@ -51,6 +52,9 @@ FAINT = "#d5dbe1"
 
 LABELS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#aa3377", "#66ccee", "#222255", "#8a8a8a")
 """Colours of population labels (Tol's bright scheme and a dark blue); further labels share the last one."""
+
+RUNS = ("#d9600a", "#77ccff", "#440099", "#9933ff", "#553311", "#eeaa77")
+"""Colours of runs that are compared; held-out and training people keep theirs beside them."""
 
 SEQUENTIAL = LinearSegmentedColormap.from_list(
     "genodiff", ["#ffffff", "#d9e4ec", "#93b7cd", "#3f81a8", "#15527a", "#0a2540"]
