@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from data_prep.errors import InputError
-from data_prep.files import require_file
 from data_prep.panels import read_panel
 from data_prep.readers import read_variants
 from data_prep.thinning import AtSites, Unlinked
@@ -22,6 +21,7 @@ from genodiff.genome.sheet import Entry, read_sheet
 from genodiff.provenance import Provenance
 from genodiff.report.genome import Judged, write_genome
 from genodiff.report.verdict import number
+from genodiff.runs import read_run
 from genodiff.staging import Staging
 
 __all__ = ["judge_genome"]
@@ -66,7 +66,7 @@ def judge_genome(
     provenance = Provenance(seed=seed, configuration={"panel": panel, "synthetic_panel": synthetic_panel})
     inputs = [sheet, panel, synthetic_panel, *(path for entry in entries for path in entry.files)]
     with Staging(output, force=force, inputs=inputs) as staging:
-        frames = {entry.chromosome: _metrics(entry) for entry in entries}
+        frames = {entry.chromosome: read_run(entry.judged).metrics for entry in entries}
         with provenance.stage("read"):
             names = {side: VcfSource(getattr(entries[0], side)).samples for side in ("train", "holdout", "synthetic")}
             _check_apart(names, entries[0])
@@ -85,6 +85,7 @@ def judge_genome(
         with provenance.stage("evaluate"):
             result = family(chromosomes, labels=labels, seed=seed)
         together = to_frame(result.metrics)
+        provenance.record("judged_on", {"train": len(names["train"]), "holdout": len(names["holdout"])})
         provenance.record("unlinked_sites", {c.name: c.train.shape[1] for c in chromosomes})
         judged = [
             Judged(
@@ -113,18 +114,6 @@ def judge_genome(
         provenance.write(staging.path / "provenance.json")
         staging.finish()
     return "\n".join(lines)
-
-
-def _metrics(entry: Entry) -> pd.DataFrame:
-    path = require_file(entry.judged / "metrics.csv", what="table of metrics")
-    try:
-        frame = pd.read_csv(path)
-    except (ValueError, pd.errors.ParserError) as error:
-        raise InputError(f"{path} is not a table of metrics: write it with 'genodiff evaluate'") from error
-    absent = [name for name in COLUMNS if name not in frame.columns]
-    if absent:
-        raise InputError(f"{path} has no column {absent[0]!r}: write it with 'genodiff evaluate'")
-    return frame[list(COLUMNS)]
 
 
 def _check_apart(names: dict[str, list[str]], entry: Entry) -> None:
@@ -171,8 +160,8 @@ def _link(page: Path, output: Path) -> str:
 def _means(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Every metric as the mean over the chromosomes that have it; n is the sum. Intervals are of one chromosome."""
     every = pd.concat(frames.values(), ignore_index=True)
-    means = every.groupby(["family", "metric", "unit"], sort=False, as_index=False).agg(
-        value=("value", "mean"), floor=("floor", "mean"), n=("n", "sum")
+    means = every.groupby(["family", "metric"], sort=False, as_index=False).agg(
+        value=("value", "mean"), floor=("floor", "mean"), n=("n", "sum"), unit=("unit", "first")
     )
     return means.assign(low=np.nan, high=np.nan)[list(COLUMNS)]
 

@@ -32,6 +32,15 @@ def checked(config, schema):
     return config
 
 
+def from_checkout(config):
+    """The example with its files where the checkout lies, whatever folder the workflow is run in."""
+    root = os.path.relpath(os.path.join(workflow.basedir, ".."))
+    config["panel"] = os.path.normpath(os.path.join(root, config["panel"]))
+    for entry in config["chromosomes"].values():
+        entry["vcf"] = os.path.normpath(os.path.join(root, entry["vcf"]))
+    return config
+
+
 def require_programs(*names):
     """Refuses to start where a program is absent, unless jobs bring their own environment."""
     deployed = workflow.deployment_settings.deployment_method

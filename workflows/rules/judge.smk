@@ -110,7 +110,7 @@ rule compare:
     input:
         compared,
     output:
-        f"{OUT}/compare/report.html",
+        f"{OUT}/compare/comparison.html",
     params:
         folders=lambda wildcards, input: [Path(path).parent for path in input],
         folder=f"{OUT}/compare",
