@@ -37,6 +37,7 @@ def commands(group: click.Group, *above: str) -> list[tuple[str, ...]]:
 def test_all_commands_are_there() -> None:
     assert {" ".join(c) for c in commands(main)} == {
         "", "synthesize", "fit", "sample", "evaluate", "compare", "audit", "utility", "inspect", "simulate",
+        "survey", "people", "genome",
         "simulate ld-blocks", "simulate coalescent", "reproduce", "reproduce gou-mixture", "reproduce gou-snps", "reproduce gou-chr22",
         "reproduce artificial-genomes",
         "imaging", "imaging train", "imaging learn-schedule", "imaging learn-time", "imaging learn", "imaging sample",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +72,7 @@ def test_windows_hold_every_site_once(position: list[int], most: int) -> None:
     found = windows("22", np.array(position), most=most)
     assert len(found) == -(-len(position) // most)
     assert found[0].start == 1
-    assert all(a.end + 1 == b.start for a, b in zip(found, found[1:], strict=False))
+    assert all(a.end + 1 == b.start for a, b in pairwise(found))
     inside = [sum(window.holds("22", p) for p in position) for window in found]
     assert sum(inside) == len(position)
     assert min(inside) >= 1

@@ -51,13 +51,13 @@ def test_people_says_once_who_is_who(tmp_path: Path, cohort: tuple[list[Path], P
     held = (tmp_path / "people" / "holdout.txt").read_text().split()
     learned = (tmp_path / "people" / "train.txt").read_text().split()
     assert sorted([*held, *learned]) == real.index.tolist()
-    assert (real.groupby("group")["label"].nunique() == 1).all()
+    assert len(real[["group", "label"]].drop_duplicates()) == real["group"].nunique()
     sizes = real.loc[learned].groupby("group").size()
     assert sizes.min() >= 25
     # The two kinds of the admixed label are found again, and the plain label is not divided.
     mixed = real[real["label"] == "MIXED"]
     assert mixed["group"].nunique() == 2
-    assert real.loc[real["label"] == "PLAIN", "group"].nunique() == 1
+    assert set(real.loc[real["label"] == "PLAIN", "group"]) == {"PLAIN.1"}
     kind = ancestry[60:] > 0.4
     assert max(np.mean((mixed["group"] == g).to_numpy() == kind) for g in mixed["group"].unique()) > 0.95
     made = pd.read_csv(tmp_path / "people" / "people.tsv", sep="\t")
@@ -225,6 +225,6 @@ def test_survey_divides_a_chromosome(tmp_path: Path) -> None:
     assert "60 sites in 3 windows" in said
     table = pd.read_csv(tmp_path / "survey" / "windows.tsv", sep="\t", dtype=str)
     assert table["window"].tolist() == ["001", "002", "003"]
-    parts = [read_variants(vcf, region=region)[0].site_keys.tolist() for region in table["region"]]
-    assert sum(parts, []) == read_variants(vcf)[0].site_keys.tolist()
+    parts = [key for region in table["region"] for key in read_variants(vcf, region=region)[0].site_keys]
+    assert parts == read_variants(vcf)[0].site_keys.tolist()
     assert run("inspect", tmp_path / "survey" / "unlinked.vcf.gz").exit_code == 0

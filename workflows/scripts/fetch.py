@@ -79,7 +79,9 @@ def fetch(url: str, destination: Path, md5: str | None) -> None:
             if size is not None and int(size) != got:
                 raise Refusal(f"{url} broke off after {got:,} of {int(size):,} bytes: run again")
             if md5 is not None and digest.hexdigest() != md5.lower():
-                raise Refusal(f"{url} has the MD5 {digest.hexdigest()} where {md5.lower()} is expected: it was not kept")
+                raise Refusal(
+                    f"{url} has the MD5 {digest.hexdigest()} where {md5.lower()} is expected: it was not kept"
+                )
             temporary.chmod(0o644)
             shutil.move(temporary, destination)
         except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
