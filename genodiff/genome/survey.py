@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from data_prep.readers import read_variants
-from data_prep.regions import windows
+from data_prep.regions import Region, windows
 from data_prep.thinning import Unlinked
 from data_prep.vcf_write import write_vcf
 from genodiff.files import atomic_text
@@ -47,12 +48,12 @@ def survey(
         provenance.record("filters", report.to_dict())
         position = np.concatenate(choose.passed)
         contig = str(table.sites["contig"].iloc[0])
-        found = windows(contig, position, most=window_sites)
+        whole = Region(contig) if region is None else replace(Region.parse(region), contig=contig)
+        found = windows(whole, position, most=window_sites)
         lines = ["window\tregion\tsites"]
         for number, place in enumerate(found, 1):
             sites = int(((position >= place.start) & (position <= place.end)).sum())
-            last = "" if number == len(found) else place.end
-            lines.append(f"{number:03d}\t{contig}:{place.start}-{last}\t{sites}")
+            lines.append(f"{number:03d}\t{place}\t{sites}")
         atomic_text(staging.path / "windows.tsv", "\n".join(lines) + "\n")
         write_vcf(table, staging.path / "unlinked.vcf.gz")
         provenance.write(staging.path / "provenance.json")

@@ -69,7 +69,7 @@ def test_none_of_the_sites_is_refused_in_words(linked: Path) -> None:
     st.integers(1, 60),
 )
 def test_windows_hold_every_site_once(position: list[int], most: int) -> None:
-    found = windows("22", np.array(position), most=most)
+    found = windows(Region("22"), np.array(position), most=most)
     assert len(found) == -(-len(position) // most)
     assert found[0].start == 1
     assert all(a.end + 1 == b.start for a, b in pairwise(found))
@@ -81,9 +81,15 @@ def test_windows_hold_every_site_once(position: list[int], most: int) -> None:
 
 def test_a_window_ends_in_the_widest_gap_nearby() -> None:
     position = np.concatenate([np.arange(1, 54), np.arange(1000, 1047)])
-    assert windows("1", position, most=50)[0] == Region("1", 1, 526)
+    assert windows(Region("1"), position, most=50)[0] == Region("1", 1, 526)
+
+
+def test_windows_stay_within_their_region() -> None:
+    found = windows(Region.parse("chr2:11-99"), np.arange(20, 90), most=30)
+    assert [str(window) for window in found] == ["chr2:11-42", "chr2:43-65", "chr2:66-99"]
+    assert str(Region.parse("2:5-")) == "2:5-"
 
 
 def test_no_window_of_nothing() -> None:
     with pytest.raises(ValueError, match="cannot be cut"):
-        windows("1", np.arange(0), most=5)
+        windows(Region("1"), np.arange(0), most=5)

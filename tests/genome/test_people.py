@@ -227,4 +227,7 @@ def test_survey_divides_a_chromosome(tmp_path: Path) -> None:
     assert table["window"].tolist() == ["001", "002", "003"]
     parts = [key for region in table["region"] for key in read_variants(vcf, region=region)[0].site_keys]
     assert parts == read_variants(vcf)[0].site_keys.tolist()
+    inner = succeed("survey", vcf, "--region", "22:2000-4050", "-o", tmp_path / "part", "--quiet")
+    assert "21 sites in 1 windows" in inner
+    assert (tmp_path / "part" / "windows.tsv").read_text().splitlines()[1] == "001\t22:2000-4050\t21"
     assert run("inspect", tmp_path / "survey" / "unlinked.vcf.gz").exit_code == 0
