@@ -124,6 +124,8 @@ def shared_dimensions(a: Array, b: Array, *, generator: np.random.Generator) -> 
     pairs is said to share a direction.
     """
     (q_a, _), (q_b, _) = _whitened(a), _whitened(b)
+    if not q_a.size or not q_b.size:
+        return 0
     null = max(
         float(np.linalg.norm(q_a[generator.permutation(len(q_a))].T @ q_b, ord=2, axis=(0, 1)))
         for _ in range(_SHUFFLES)

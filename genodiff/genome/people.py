@@ -73,6 +73,10 @@ def people(vcfs: Sequence[Path], options: PeopleOptions, output: Path, *, force:
         InputError: a file that cannot be used, other people in another file, or a label nobody has.
         OutputError: the output cannot be written.
     """
+    if options.holdout_samples is None and options.holdout == 0:
+        raise InputError(
+            "--holdout 0 leaves nobody to judge by: hold out a share, or name people with --holdout-samples"
+        )
     provenance = Provenance(seed=options.seed, configuration={"people": options})
     inputs = [*vcfs, options.panel, options.holdout_samples]
     with Staging(output, force=force, inputs=inputs) as staging:

@@ -102,6 +102,7 @@ def test_groups_keep_their_proportions() -> None:
     ("options", "words"),
     [
         (("--labels", "NOBODY=3"), ("NOBODY", "MIXED, PLAIN", "--labels")),
+        (("--holdout", 0), ("--holdout 0", "--holdout-samples")),
         (("--labels", "PLAIN=3", "-n", 5), ("--samples", "--labels")),
         (("--labels", "MIXED=0.5+PLAIN=0.5:4"), ("plain labels",)),
     ],
