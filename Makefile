@@ -12,10 +12,10 @@ GROUP = $(BIN)/python -c 'import sys, tomllib; \
 	print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"][sys.argv[1]])'
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test lint format demo docs man dist clean
+.PHONY: help venv test test-workflows lint format demo docs man dist clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(STAMP)  ## Create .venv and install the project with its test tools
 
@@ -37,6 +37,11 @@ $(VENV)/.linted: $(STAMP)
 # Two workers fit into 8 GB; files are not split between them, so that each sets up what its tests share once.
 test: $(STAMP)  ## Run all tests (PYTEST_ARGS='-k report' narrows them)
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+
+# Snakemake brings some forty packages, so that the default suite does without and skips these.
+test-workflows: $(STAMP)  ## Run the Snakemake workflows on tiny inputs; needs bcftools, takes minutes
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[sim,workflows]'
+	$(BIN)/python -m pytest tests/test_workflows.py $(PYTEST_ARGS)
 
 lint: $(VENV)/.linted  ## Check style and types
 	$(BIN)/ruff check $(SOURCES)

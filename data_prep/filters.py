@@ -5,7 +5,8 @@ Records are judged in this order; each removed record is counted once, under the
 1. *structure*: ``multi-allelic``, ``no-alternate-allele``, ``symbolic-allele`` (``*``, ``<*>`` and the like),
    ``structural-variant`` (if they are to be left out), ``no-position`` (POS 0), ``no-GT``, ``non-diploid``;
 2. *data*: ``missing`` (too many people without a call), ``monomorphic``, ``maf``;
-3. *order*: ``unsorted`` (before the last kept site), ``duplicate-position`` (judged last: the first usable one stays).
+3. *order*: ``unsorted`` (before the last kept site), ``duplicate-position`` (judged last: the first usable one stays);
+4. *choice*: ``not-chosen``, where only some sites are wanted (:mod:`data_prep.thinning`).
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ REASONS: dict[str, str] = {
     "maf": "minor-allele frequency below the threshold",
     "unsorted": "position before the previous site",
     "duplicate-position": "position of an earlier site",
+    "not-chosen": "linked to an earlier site, or not among the sites asked for",
 }
 """Every reason for which a record is removed, in the order of judgement, and what it means."""
 
@@ -62,6 +64,7 @@ _REMEDY = {
     "maf": "lower --maf",
     "unsorted": "sort with 'bcftools sort'",
     "duplicate-position": "give a file with one record per position",
+    "not-chosen": "give a file with the sites asked for",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -146,6 +146,7 @@ def read_variants(
     rules: AlleleRules | None = None,
     sexes: Sexes | None = None,
     build: str | None = None,
+    choose: Callable[[SiteBlock], NDArray[np.bool_]] | None = None,
     progress: bool = False,
 ) -> tuple[VariantTable, FilterReport]:
     """Read biallelic genotypes of one contig or region; outside PAR of X, two men make a row.
@@ -164,6 +165,8 @@ def read_variants(
         rules: what becomes of several alternates and of structural variants; ``AlleleRules()`` if ``None``.
         sexes: of the people: needed on X outside PAR, not used elsewhere.
         build: of the genome, ``GRCh37`` or ``GRCh38``, where the header does not tell.
+        choose: receives the sites of a block that pass, and says which of them to keep; the others count as
+            ``not-chosen``. See :mod:`data_prep.thinning`.
         progress: show a bar on stderr.
 
     Returns:
@@ -193,9 +196,16 @@ def read_variants(
         rows = rows[order.judge(block.position[rows], alleles, tally)]
         if not len(rows):
             continue
+        taken = block.take(rows)
+        if choose is not None:
+            chosen = np.flatnonzero(choose(taken))
+            tally.remove("not-chosen", len(rows) - len(chosen))
+            if not len(chosen):
+                continue
+            taken, rows = taken.take(chosen), rows[chosen]
         tally.kept += len(rows)
         tally.missing_calls += int(incomplete[rows].sum())
-        kept.append(block.take(rows))
+        kept.append(taken)
     report = tally.report(
         n_samples=len(source.samples), source=str(source.path), maf=maf or 0.0, max_missing=max_missing
     )

@@ -6,9 +6,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from data_prep.errors import InputError
 
-__all__ = ["Region"]
+__all__ = ["Region", "windows"]
 
 _PATTERN = re.compile(r"(?P<contig>[^\s:]+)(?::(?P<start>[\d,]+)(?P<dash>-(?P<end>[\d,]*))?)?")
 _LAST = (1 << 31) - 2
@@ -68,6 +71,39 @@ class Region:
         """Whether a record lies inside; an indel that merely reaches in from before does not."""
         return self.start <= position <= self.end and contig in self.aliases
 
+    def __str__(self) -> str:
+        """The text that :meth:`parse` reads; nothing after the dash where the region ends with the contig."""
+        return f"{self.contig}:{self.start}-{'' if self.end == _LAST else self.end}"
+
     def query(self, contig: str) -> str:
         """The text htslib understands for this region on ``contig``."""
         return f"{contig}:{self.start}-{self.end}"
+
+
+def windows(whole: Region, position: NDArray[np.int64], *, most: int) -> list[Region]:
+    """Cuts a region into as few windows of about equally many sites as hold at most about ``most`` each.
+
+    A cut lies in the widest gap between neighbouring sites within a tenth of a window of where equal numbers would put
+    it: sites far apart are the least linked. Together the windows are the region, and no two overlap.
+
+    Args:
+        whole: the region, a contig for example.
+        position: of its sites, bp, ascending, (sites,).
+        most: sites per window, at least 1.
+
+    Raises:
+        ValueError: no site, or ``most`` below 1.
+    """
+    if most < 1 or not len(position):
+        raise ValueError(f"{len(position)} sites cannot be cut into windows of at most {most}")
+    count = -(-len(position) // most)
+    slack = len(position) // count // 10
+    starts = [whole.start]
+    for k in range(1, count):
+        at = k * len(position) // count
+        near = np.arange(max(1, at - slack), min(len(position) - 1, at + slack) + 1)
+        gap = position[near] - position[near - 1]
+        cut = int(near[np.lexsort((np.abs(near - at), -gap))[0]])
+        starts.append(int(position[cut - 1] + position[cut] + 1) // 2)
+    ends = [start - 1 for start in starts[1:]] + [whole.end]
+    return [Region(whole.contig, start, end) for start, end in zip(starts, ends, strict=True)]

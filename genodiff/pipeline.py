@@ -20,7 +20,7 @@ from data_prep.builds import build_of
 from data_prep.composition import match_labels
 from data_prep.errors import InputError
 from data_prep.maps import read_map
-from data_prep.panels import write_panel
+from data_prep.panels import read_panel, write_panel
 from data_prep.sexes import sex_counts
 from data_prep.variants import VariantTable
 from data_prep.vcf_write import write_vcf
@@ -81,7 +81,8 @@ class SampleOptions:
     """How many people to draw, in all or per label, and how mixtures of labels came about.
 
     ``privacy`` is ``"standard"``, or ``"strict"`` to draw anew who is too much like a person learned from; ``against``
-    names the file of the latter where a model folder is drawn from, ``sex`` that of their sexes.
+    names the file of the latter where a model folder is drawn from, ``sex`` that of their sexes. ``people`` names a panel
+    of the people to draw, in its order, and ``people_column`` its column of labels if not the usual one.
     """
 
     n: int | None = None
@@ -92,6 +93,8 @@ class SampleOptions:
     privacy: str = "standard"
     against: Path | None = None
     sex: Path | None = None
+    people: Path | None = None
+    people_column: str | None = None
 
 
 def _use_threads(threads: int | None) -> None:
@@ -246,9 +249,14 @@ def sample(
     check_vcf_output(output, force=force)
     _use_threads(threads)
     provenance = Provenance(seed=options.seed, configuration={"model": model, "sample": options})
+    people = None if options.people is None else read_panel(options.people, options.people_column)
     loaded = GenotypeModel.load(model, device=_device(device))
-    given = {"map": options.genetic_map, "against": options.against, "sexes": options.sex}
+    given = {"map": options.genetic_map, "against": options.against, "sexes": options.sex, "people": options.people}
     hash_inputs(provenance, {"model": model / "model.json", **given})
+    if people is not None and sex_counts(loaded.meta.header) is not None:
+        raise InputError(
+            f"{model} is of X, where men are drawn in pairs: --people is for autosomes, give -n or --labels"
+        )
     if options.labels is not None:
         _check_labels(options.labels, known=loaded.labels, where=str(model))
     train = None if options.against is None else _against(options, options.against, loaded, model, progress=progress)
@@ -260,7 +268,13 @@ def sample(
     with drafted(output) as drafts:
         with provenance.stage("sample"):
             table = loaded.sample(
-                drawing.n, labels=drawing.labels, mixing=mixing, seed=options.seed, drafts=drafts, progress=progress
+                drawing.n if people is None else None,
+                labels=drawing.labels,
+                people=people,
+                mixing=mixing,
+                seed=options.seed,
+                drafts=drafts,
+                progress=progress,
             )
         note = ""
         if options.privacy == "strict" and train is not None:

@@ -39,6 +39,7 @@ def commands(group: click.Group, *above: str) -> list[tuple[str, ...]]:
 def test_all_commands_are_there() -> None:
     assert {" ".join(c) for c in commands(main)} == {
         "", "synthesize", "fit", "sample", "evaluate", "compare", "audit", "utility", "inspect", "completion",
+        "survey", "people", "genome", "convert",
         "simulate", "simulate ld-blocks", "simulate coalescent",
         "reproduce", "reproduce gou-mixture", "reproduce gou-snps", "reproduce gou-chr22",
         "reproduce artificial-genomes",

@@ -10,7 +10,7 @@ from importlib.metadata import entry_points
 import click
 
 from genodiff import __version__
-from genodiff.cli import baseline, commands, completion, convert, reproduce, simulate, utility
+from genodiff.cli import baseline, commands, completion, convert, genome, reproduce, simulate, utility
 from genodiff.cli.options import Commands
 
 __all__ = ["main"]
@@ -63,6 +63,9 @@ for command in (
     commands.evaluate,
     commands.compare,
     commands.audit,
+    genome.survey,
+    genome.people,
+    genome.genome,
     utility.utility,
     simulate.simulate,
     baseline.baseline,

@@ -113,6 +113,8 @@ def fit(vcf: Path, output: Path, **o: Any) -> None:
 @click.argument("model", type=PATH)
 @click.option("-o", "--output", type=PATH, required=True, help=OUTPUTS)
 @people_options
+@click.option("--people", type=PATH, help="Panel of the people to draw, with their names and order, instead.")
+@click.option("--people-column", help="Its column of labels, for example group; super_pop, label or pop if not given.")
 @click.option("--map", "genetic_map", type=PATH, help="Genetic map (bp to cM), for mixtures of labels.")
 @privacy_option
 @click.option(
@@ -134,17 +136,26 @@ def sample(model: Path, output: Path, n: int | None, labels: dict[str, int] | No
     Examples:
       genodiff sample model/ -n 5000 -o synthetic.vcf.gz
       genodiff sample model/ --labels EUR=3000,AFR=2000 -o synthetic.vcf.gz --seed 7
+      genodiff sample model/ --people people.tsv --people-column group -o synthetic.vcf.gz
       genodiff sample model/ --labels EUR=1000,AFR=0.8+EUR=0.2:500 --map chr22.gmap.gz -o synthetic.vcf.gz
       genodiff sample model/ -o synthetic.vcf.gz --privacy strict --against train.vcf.gz
     """
     one_of(n, labels)
     if (o["privacy"] == "strict") != (o["against"] is not None):
         raise click.UsageError("--privacy strict and --against go together: give both or neither")
+    if o["people"] is not None:
+        if n is not None or labels is not None:
+            raise click.UsageError("--people says how many to draw of which label: leave out --samples and --labels")
+        if o["privacy"] == "strict":
+            raise click.UsageError("--privacy strict leaves people out, --people wants everybody: give one of them")
+    elif o["people_column"] is not None:
+        raise click.UsageError("--people-column names a column of --people: give that, too")
     from genodiff import pipeline
 
     options = pipeline.SampleOptions(
-        n, labels, o["seed"], o["generations"], o["genetic_map"], o["privacy"], o["against"], o["sex"]
-    )
+        n, labels, o["seed"], o["generations"], o["genetic_map"], o["privacy"], o["against"], o["sex"], o["people"],
+        o["people_column"],
+    )  # fmt: skip
     table, note = pipeline.sample(
         model, options, output,
         device=o["device"], threads=o["threads"], force=o["force"], progress=show_bars(o["quiet"]),

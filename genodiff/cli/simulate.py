@@ -65,18 +65,20 @@ def ld_blocks(output: Path, people: int, sites: int, force: bool, **o: Any) -> N
     show_default=True,
     help="Length of the chromosome in bp.",
 )
+@click.option("--contig", default="1", show_default=True, help="Name of the chromosome.")
 @seed_option
 @click.option("--force", is_flag=True, help="Replace an output that exists.")
-def coalescent(output: Path, people: int, length_bp: int, seed: int, force: bool) -> None:
+def coalescent(output: Path, people: int, length_bp: int, contig: str, seed: int, force: bool) -> None:
     """A coalescent with recombination, three populations out of Africa. Needs the extra ``sim`` (msprime).
 
     \b
-    Example:
+    Examples:
       genodiff simulate coalescent --people 600 --length 2000000 -o ooa.vcf.gz
+      genodiff simulate coalescent --people 600 --contig 2 --seed 2 -o chr2.vcf.gz
     """
     from data_prep.simulate import simulate_coalescent
 
-    _write_simulated(simulate_coalescent(people, length_bp=length_bp, seed=seed), output, force=force)
+    _write_simulated(simulate_coalescent(people, length_bp=length_bp, contig=contig, seed=seed), output, force=force)
 
 
 def _write_simulated(table: Any, output: Path, *, force: bool) -> None:

@@ -374,6 +374,7 @@ class GenotypeModel:
         n: int | None = None,
         *,
         labels: Mapping[str, int] | None = None,
+        people: pd.Series | None = None,
         mixing: Mixing | None = None,
         seed: int = 1,
         steps: int | None = None,
@@ -386,6 +387,8 @@ class GenotypeModel:
             n: number of people; as many as the model was fitted on if neither ``n`` nor ``labels`` is given.
             labels: number of people per label, instead of ``n``. A label may be a mixture: ``"AFR=0.8+EUR=0.2"``
                 gives people whose haplotypes are mosaics, see :mod:`genodiff.genotypes.admixture`.
+            people: plain labels indexed by the names that people are to have, in their order, instead of both: those
+                drawn from models of several chromosomes are then the same people.
             mixing: how long ago mixtures came about, and where recombination happens; ``Mixing()`` if ``None``.
             seed: on the CPU, equal seeds give equal people.
             steps: sampling steps, if not those of the configuration.
@@ -393,8 +396,9 @@ class GenotypeModel:
             progress: show a bar.
 
         Returns:
-            People named GD000001 …, complete calls, phased if the model is one of haplotypes. If some are mixtures,
-            :func:`genodiff.genotypes.admixture.local_ancestry` gives everybody's true ancestry along the chromosome.
+            People named GD000001 … (or as asked for), complete calls, phased if the model is one of haplotypes. If some
+            are mixtures, :func:`genodiff.genotypes.admixture.local_ancestry` gives everybody's true ancestry along the
+            chromosome.
 
         Raises:
             InputError: a label the model does not know, shares that do not sum to 1, or a mixture of dosages.
@@ -407,9 +411,14 @@ class GenotypeModel:
         meta, engine = self.meta, self.engine
         rng = np.random.default_rng(seed)
         asked = None if labels is None else {name: shares_of(name, self.labels) for name in labels}
-        people = self._draw_people(n, labels, asked, rng=rng)
-        rows = people[:, 1:].reshape(-1)
-        row_label = np.repeat(people[:, 0], meta.per_person)
+        if people is None:
+            drawn = self._draw_people(n, labels, asked, rng=rng)
+        elif n is None and labels is None:
+            drawn = self._draw_named(people, rng=rng)
+        else:
+            raise ValueError("give either people by name or a number of them, not both")
+        rows = drawn[:, 1:].reshape(-1)
+        row_label = np.repeat(drawn[:, 0], meta.per_person)
         sites = engine.process.dim
         # Batches of equal size, since calibration rests on the mean of a batch.
         largest = int(np.clip(_SAMPLE_STATES // sites, 2, _SAMPLE_ROWS)) // 2 * 2
@@ -417,7 +426,7 @@ class GenotypeModel:
         states = np.empty((len(rows), sites), dtype=np.int8)
         count = steps or self.config.sampling_steps
         settings = {"config": self.config, "seed": seed, "steps": count, "batch": batch, "version": __version__}
-        kept = Drafts(drafts, "" if drafts is None else digest_of(engine, people, **settings))
+        kept = Drafts(drafts, "" if drafts is None else digest_of(engine, drawn, **settings))
         engine.eval()
         batches = -(-len(rows) // batch)
         with tqdm(total=count * batches, desc="sample", unit="step", disable=not progress, dynamic_ncols=True) as bar:
@@ -448,11 +457,11 @@ class GenotypeModel:
         haplotypes = haplotypes_from(complete, ploidy=meta.ploidy)
         columns: dict[str, Any] = {}
         if self.labels:
-            columns["label"] = np.asarray(meta.population.labels, dtype=object)[people[:, 0]]
+            columns["label"] = np.asarray(meta.population.labels, dtype=object)[drawn[:, 0]]
         if labels is not None and asked is not None and any(len(shares) > 1 for shares in asked.values()):
             haplotypes, columns = self._mix(haplotypes, labels, asked, mixing or Mixing(), rng=rng)
         width = max(6, len(str(len(haplotypes))))
-        names = [f"GD{i:0{width}d}" for i in range(1, len(haplotypes) + 1)]
+        names = [f"GD{i:0{width}d}" for i in range(1, len(haplotypes) + 1)] if people is None else list(people.index)
         samples = pd.DataFrame(columns, index=pd.Index(names, name="sample"))
         phased = None if meta.ploidy == 1 else np.zeros(haplotypes.shape[:2], dtype=bool)
         return VariantTable(haplotypes, meta.sites, samples, phased, meta.header)
@@ -519,6 +528,25 @@ class GenotypeModel:
                 for name in asked[mixture]
             ]
         )
+
+    def _draw_named(self, people: pd.Series, *, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Label and anchors of people in the order they are asked for."""
+        population = self.meta.population
+        wanted = people.to_numpy(dtype=str)
+        unknown = np.flatnonzero(~np.isin(wanted, self.labels))
+        if len(unknown):
+            known = ", ".join(self.labels) or "none, since it was fitted without a panel"
+            raise InputError(
+                f"{people.index[unknown[0]]} is to have the label {wanted[unknown[0]]!r}, which is not one the model "
+                f"knows ({known})"
+            )
+        if not len(wanted):
+            raise ValueError("at least 1 person must be asked for")
+        drawn = np.empty((len(wanted), 1 + self.meta.per_person), dtype=np.int64)
+        for name in np.unique(wanted):
+            at = np.flatnonzero(wanted == name)
+            drawn[at] = population.draw(len(at), rng=rng, label=population.labels.index(name))
+        return drawn
 
     def with_sampling(self, **choices: Any) -> GenotypeModel:
         """This fitted model with other choices for drawing people; nothing is learned anew, weights are shared.
