@@ -7,6 +7,7 @@ where they happen, made smaller, and kept in ``finds/``. Files with checksums ar
 somebody would who means harm.
 
 Cases are numbered, and each is drawn with a generator of its own: ``--only KIND:NUMBER`` repeats one.
+``--replay FOLDER`` gives every file of a folder of finds to its command again.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ TOKENS = (
     b"", b".", b"0", b"1", b"-1", b"0|1", b"0/1", b"./.", b"1|1|1", b"2|0", b"99999999999999999999", b"2147483648",
     b"-2147483649", b"1e999", b"nan", b"inf", b"\t", b"\n", b"\r\n", b"\x00", b"\xff\xfe", b"\xef\xbb\xbf", b",", b" ",
     b"<DEL>", b"*", b"[22:1[", b"GT", b"GT:DP", b"##contig=<ID=22>\n", b"##FORMAT=<ID=GT,Number=2,Type=Integer>\n",
-    b"#CHROM", b"##", b"%s", b"../../x", b"A" * 5000, "\u202e\u0660".encode(), b"sample", b"pop", b"cM", b"chr22", b"22",
+    b"#CHROM", b"##", b"%s", b"../../x", b"A" * 5000, "\u202e\u0660".encode(), b"sample", b"pop", b"cM", b"chr22",
+    b"22",
 )  # fmt: skip
 
 NUMBERS = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 1 << 40, 2**63 - 1)
@@ -262,6 +264,9 @@ def kinds(scratch: Path) -> list[Kind]:
     indexed = bgzip(vcf(people=4, sites=900, plain=True, seed=5), scratch / "indexed.vcf.gz")
     pysam.tabix_index(str(indexed), preset="vcf", force=True)
     index = gzip.decompress(Path(f"{indexed}.tbi").read_bytes())
+    pysam.tabix_index(str(indexed), preset="vcf", force=True, csi=True)
+    csi = gzip.decompress(Path(f"{indexed}.csi").read_bytes())
+    Path(f"{indexed}.csi").unlink()
     model = scratch / "model"
     if not model.exists():
         made = CliRunner().invoke(
@@ -298,6 +303,11 @@ def kinds(scratch: Path) -> list[Kind]:
     def resealed(content: bytes, folder: Path) -> None:
         packed_index = bgzip(content, folder / "index")
         region(packed_index.read_bytes(), folder)
+
+    def csi_resealed(content: bytes, folder: Path) -> None:
+        shutil.copy(indexed, folder / indexed.name)
+        bgzip(content, folder / f"{indexed.name}.csi")
+        command("inspect", folder / indexed.name, "--region", "22:30000-60000")
 
     def of_model(name: str) -> Callable[[bytes, Path], None]:
         def use(content: bytes, folder: Path) -> None:
@@ -360,6 +370,7 @@ def kinds(scratch: Path) -> list[Kind]:
         Kind("bcf sealed", binary, change_bytes, packed("case.bcf"), 4),
         Kind("tabix index", (Path(f"{indexed}.tbi").read_bytes(),), change_bytes, region, 0.5),
         Kind("tabix index sealed", (index,), change_bytes, resealed, 2),
+        Kind("csi index sealed", (csi,), change_bytes, csi_resealed),
         Kind("panel", (panel.encode(), panel.replace("\t", ",").encode()), change_text, drawn("--panel", "case.panel")),
         Kind("genetic map", tuple(m.encode() for m in maps), change_text, drawn("--map", "case.map")),
         Kind("sample list", ("\n".join(names[:4]).encode(),), change_text, drawn("--holdout-samples", "case.txt"), 0.5),
@@ -387,9 +398,12 @@ def refused(read: Callable[[], object]) -> None:
 def warm(chosen: list[Kind]) -> None:
     """Uses every kind once in this process, so that a case finds all modules loaded."""
     for kind in chosen:
-        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-            with contextlib.suppress(SystemExit):
-                kind.use(kind.seeds[0], Path(folder))
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.suppress(SystemExit),
+        ):
+            kind.use(kind.seeds[0], Path(folder))
     # What is frozen is not touched by collections, and so not copied for a process of a case.
     gc.collect()
     gc.freeze()
@@ -497,6 +511,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kind", action="append", help="only kinds whose name holds this")
     parser.add_argument("--only", metavar="KIND:NUMBER", help="one case: print what happens, keep its file")
+    parser.add_argument("--replay", type=Path, metavar="FOLDER", help="files of finds, and nothing else")
     parser.add_argument("-o", "--output", type=Path, required=True)
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -507,6 +522,8 @@ def main() -> None:
         for content in kind.seeds:
             wrong = outcome(kind, content)
             assert wrong is None, f"{kind.name}: a sound file {wrong}"
+    if given.replay:
+        sys.exit(min(1, replay(given.replay, everything)))
     finds = given.output / "finds"
     finds.mkdir(parents=True, exist_ok=True)
     if given.only:
@@ -530,7 +547,7 @@ def main() -> None:
             if name not in found:
                 print(f"[{spent:.0f} s] {kind.name}:{number} {key}", flush=True)
                 least = smaller(kind, content, key)
-                file = re.sub(r"[^a-z0-9]+", "-", name.lower())[:80]
+                file = f"{_slug(kind.name)}--{_slug(key)[:60]}"
                 (finds / file).write_bytes(least)
                 found[name] = {"first": number, "times": 0, "file": file, "bytes": len(least)}
             found[name]["times"] += 1
@@ -540,6 +557,20 @@ def main() -> None:
     print(
         f"{sum(counts.values()):,} cases in {spent / 60:.1f} minutes, {len(found)} finds: {given.output / 'fuzz.json'}"
     )
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def replay(folder: Path, known: list[Kind]) -> int:
+    """Gives every file of a folder to the command of its kind, by its name; returns how many do not survive."""
+    by_name = {_slug(kind.name): kind for kind in known}
+    files = sorted(path for path in folder.iterdir() if "--" in path.name)
+    wrong = [(path.name, outcome(by_name[path.name.split("--")[0]], path.read_bytes())) for path in files]
+    wrong = [(name, found) for name, found in wrong if found is not None]
+    print("\n".join([*(f"{name}: {found}" for name, found in wrong), f"{len(files)} replayed, {len(wrong)} left"]))
+    return len(wrong)
 
 
 def _content(kind: Kind, seed: int, number: int) -> bytes:
