@@ -238,6 +238,7 @@ def _rebuild(path: Path, header: dict[str, Any]) -> GenotypeModel:
         kept = {k.removeprefix(_RATES): v for k, v in tensors.items() if k.startswith(_RATES)}
         engine.process.rates.load_state_dict(kept)
         engine.settle()
+    engine.grid()  # refuses noise levels that no walk leads through
     network = {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
     engine.network.load_state_dict(network)
     model = GenotypeModel(config)
