@@ -423,13 +423,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--only", default="kill,signal,disk,limit,input,damage,twice,memory")
+    parser.add_argument("--command", choices=("synthesize", "fit", "sample"), help="disturb this one alone")
     parser.add_argument("--times", type=int, default=10, help="kills of each command; signals a third of it")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     work, rng, chosen = given.output, random.Random(given.seed), given.only.split(",")
     work.mkdir(parents=True, exist_ok=True)
     runs = commands(work)
-    references = {name: undisturbed(name, command, work) for name, command in runs.items()}
+    disturbed = [name for name in runs if given.command in (None, name)]
+    references = {name: undisturbed(name, command, work) for name, command in runs.items() if name in disturbed}
     for name, reference in references.items():
         print(f"{name}: {reference.seconds:.0f} s, {reference.most / 1e6:.1f} MB at most", flush=True)
     written = work / "faults.json"
@@ -443,18 +445,18 @@ def main() -> None:
     parts = {"kill": (signal.SIGKILL, given.times), "signal": (None, max(1, given.times // 3))}
     for part, (how, times) in parts.items():
         for sign in [how] if how else [signal.SIGINT, signal.SIGTERM]:
-            for name in runs if part in chosen else ():
+            for name in disturbed if part in chosen else ():
                 note(stop(name, runs[name], references[name], work, times=times, how=sign, rng=rng))
     try:
-        for name in runs if "disk" in chosen else ():
+        for name in disturbed if "disk" in chosen else ():
             note(*full(name, runs[name], references[name], work))
     except (OSError, subprocess.CalledProcessError) as error:
         print(f"disk: left out, no file system may be mounted here ({error})")
-    for name in runs if "limit" in chosen else ():
+    for name in disturbed if "limit" in chosen else ():
         note(capped(name, runs[name], references[name], work))
     if "input" in chosen:
         note(changing(runs["fit"], work))
-    if "damage" in chosen:
+    if "damage" in chosen and "fit" in disturbed:
         note(*damaged(runs["fit"], references["fit"], work, rng))
     if "twice" in chosen:
         note(twice(runs["fit"], work))

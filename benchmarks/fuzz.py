@@ -47,8 +47,11 @@ from genodiff import pipeline
 from genodiff.cli import main as genodiff
 from genodiff.genotypes.store import _DIGEST_KEY, _header_digest
 
-SECONDS = 20.0
-"""After which a case counts as hanging; a sound file takes less than one."""
+SECONDS = 20
+"""Of the processor, after which a case counts as hanging; a sound file takes less than one."""
+
+PATIENCE = 30.0
+"""Seconds by the clock for one of the processor: the machine may have more to do."""
 
 MEMORY = 2 << 30
 """Bytes of address space a case may take beyond those of this process."""
@@ -412,7 +415,7 @@ def warm(chosen: list[Kind]) -> None:
 # Cases --------------------------------------------------------------------------------------------------------------
 
 
-def outcome(kind: Kind, content: bytes, *, seconds: float = SECONDS) -> str | None:
+def outcome(kind: Kind, content: bytes, *, seconds: int = SECONDS) -> str | None:
     """``None`` where a case survives, else what happened and where, in a line that equal finds share."""
     folder = Path(tempfile.mkdtemp(prefix="fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
     said = folder / ".said"
@@ -420,11 +423,13 @@ def outcome(kind: Kind, content: bytes, *, seconds: float = SECONDS) -> str | No
         sys.stdout.flush()
         child = os.fork()
         if not child:
-            _case(kind, content, folder, said)
-        status = _wait(child, seconds)
+            _case(kind, content, folder, said, seconds)
+        status = _wait(child, PATIENCE * seconds)
         if status is None:
             return "hangs"
         text = said.read_text(errors="replace") if said.exists() else ""
+        if os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGXCPU, signal.SIGKILL):
+            return "hangs"
         if os.WIFSIGNALED(status):
             return f"signal {signal.Signals(os.WTERMSIG(status)).name}"
         code, lines = os.WEXITSTATUS(status), text.splitlines()
@@ -461,11 +466,12 @@ def _wait(child: int, seconds: float) -> int | None:
     return None
 
 
-def _case(kind: Kind, content: bytes, folder: Path, said: Path) -> None:
+def _case(kind: Kind, content: bytes, folder: Path, said: Path, seconds: int) -> None:
     """The process of one case; never returns."""
     code = 1
     try:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         most = pages * os.sysconf("SC_PAGE_SIZE") + MEMORY
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
