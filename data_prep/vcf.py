@@ -26,7 +26,7 @@ from data_prep.errors import InputError
 from data_prep.files import FileKind, check_whole, require_file, sniff
 from data_prep.filters import Tally
 from data_prep.regions import Region
-from data_prep.tabix import contig_offsets, usable_index
+from data_prep.tabix import contig_offsets, require_sound_index, usable_index
 from data_prep.vcf_check import contig_ids, diagnose, format_keys, read_header, scan_body, scan_region
 from data_prep.vcf_plain import PlainLines
 from data_prep.vcf_write import VcfWriter, write_vcf
@@ -144,6 +144,7 @@ class VcfSource:
         self.n_records: int | None = None
 
     def _open(self) -> Any:
+        require_sound_index(self.path)
         try:
             return cyvcf2.VCF(os.path.abspath(self.path))
         except Exception as error:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +21,16 @@ from data_prep.splits import read_sample_list, split_by_names, split_people
 from data_prep.variants import VariantTable
 from genodiff.provenance import Provenance
 
-__all__ = ["Data", "DataOptions", "JudgedOptions", "data_inputs", "hash_inputs", "load_data", "load_judged"]
+__all__ = [
+    "Data",
+    "DataOptions",
+    "JudgedOptions",
+    "data_inputs",
+    "hash_inputs",
+    "load_data",
+    "load_judged",
+    "unchanged",
+]
 
 
 @dataclass(frozen=True)
@@ -252,6 +262,31 @@ def data_inputs(options: DataOptions) -> dict[str, Path | None]:
         "sexes": options.sex,
         "holdout samples": options.holdout_samples,
     }
+
+
+@contextmanager
+def unchanged(paths: Iterable[Path | None]) -> Iterator[None]:
+    """Refuses files that change while the block reads them: half of what was read would be of another file.
+
+    Raises:
+        InputError: size, time of change, or the file itself is another at the end.
+    """
+
+    def state(path: Path) -> tuple[int, int, int] | None:
+        try:
+            facts = path.stat()
+        except OSError:
+            return None
+        return facts.st_size, facts.st_mtime_ns, facts.st_ino
+
+    before = {path: state(path) for path in paths if path is not None and path.is_file()}
+    try:
+        yield
+    finally:
+        # Also where reading failed: of a file that is being written it does, and the remedy is another.
+        for path, facts in before.items():
+            if state(path) != facts:
+                raise InputError(f"{path} changed while it was read: wait until it is written, then run this again")
 
 
 def hash_inputs(provenance: Provenance, inputs: Mapping[str, Path | None]) -> None:

@@ -30,7 +30,17 @@ from genodiff.errors import as_user_error
 from genodiff.files import atomic_text
 from genodiff.genotypes.admixture import Mixing, by_ancestry, write_ancestry
 from genodiff.inspection import inspect, removals
-from genodiff.loading import Data, DataOptions, JudgedOptions, data_inputs, hash_inputs, load_data, load_judged
+from genodiff.loading import (
+    Data,
+    DataOptions,
+    JudgedOptions,
+    data_inputs,
+    hash_inputs,
+    load_data,
+    load_judged,
+    unchanged,
+)
+from genodiff.memory import available_bytes, needed_bytes, require_memory
 from genodiff.provenance import Provenance
 from genodiff.runs import write_curves
 from genodiff.sexes import Drawing
@@ -42,6 +52,7 @@ if TYPE_CHECKING:
 
     from genodiff.core.training import Workers
     from genodiff.evaluation.suite import Evaluation
+    from genodiff.genotypes.config import ModelConfig
     from genodiff.genotypes.model import GenotypeModel
 
 __all__ = [
@@ -65,7 +76,10 @@ __all__ = [
 
 @dataclass(frozen=True)
 class FitOptions:
-    """How to learn. ``steps`` and ``anchors`` override the preset where given; ``compiled`` compiles the network."""
+    """How to learn. ``steps`` and ``anchors`` override the preset where given; ``compiled`` compiles the network.
+
+    ``ignore_memory`` goes on where far more memory seems to be needed than there is.
+    """
 
     preset: str = "balanced"
     seed: int = 1
@@ -74,6 +88,7 @@ class FitOptions:
     steps: int | None = None
     anchors: int | None = None
     compiled: bool = False
+    ignore_memory: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,8 +96,8 @@ class SampleOptions:
     """How many people to draw, in all or per label, and how mixtures of labels came about.
 
     ``privacy`` is ``"standard"``, or ``"strict"`` to draw anew who is too much like a person learned from; ``against``
-    names the file of the latter where a model folder is drawn from, ``sex`` that of their sexes. ``people`` names a panel
-    of the people to draw, in its order, and ``people_column`` its column of labels if not the usual one.
+    names the file of the latter where a model folder is drawn from, ``sex`` that of their sexes. ``people`` names a
+    panel of the people to draw, in its order, and ``people_column`` its column of labels if not the usual one.
     """
 
     n: int | None = None
@@ -113,7 +128,7 @@ def _device(name: str) -> torch.device:
 
 
 def _fit(
-    data: Data, options: FitOptions, *, checkpoint: Path, progress: bool, provenance: Provenance
+    data: Data, options: FitOptions, *, checkpoint: Path, progress: bool, provenance: Provenance, drawn: int = 0
 ) -> tuple[GenotypeModel, Workers]:
     from genodiff.core.training import Workers
     from genodiff.genotypes.config import preset
@@ -126,6 +141,7 @@ def _fit(
             unit = "haplotypes" if data.train.is_phased else "people"
             raise InputError(f"--anchors {options.anchors}: there are only {rows:,} {unit} to learn from")
         config = replace(config, anchors=options.anchors)
+    _require_memory(data, options, config, drawn=drawn)
     _use_threads(options.threads)
     device = _device(options.device)
     workers = Workers.connect(device)
@@ -147,6 +163,27 @@ def _fit(
     return model, workers
 
 
+def _require_memory(data: Data, options: FitOptions, config: ModelConfig, *, drawn: int) -> None:
+    """Refuses data that a model of the preset cannot be learned from in the memory there is."""
+    from genodiff.genotypes.ties import find_ties
+    from genodiff.genotypes.units import units_of
+
+    people = data.train.n_samples + (0 if data.holdout is None else data.holdout.n_samples)
+    width, free = config.network.width, available_bytes()
+    sites = data.train.n_variants
+    if free is not None and needed_bytes(people=people, sites=sites, width=width, drawn=drawn) > free:
+        # Ties are what makes dense data cheap; to find them is not free, and seldom needed to know that there is room.
+        units = units_of(data.train)
+        sites = len(find_ties(units.states, ploidy=units.ploidy).drawn)
+    smaller = ", or --preset balanced" if options.preset == "best" else ""
+    require_memory(
+        needed_bytes(people=people, sites=sites, width=width, drawn=drawn),
+        what=f"learning from {people:,} people at {data.train.n_variants:,} sites with --preset {options.preset}",
+        remedies=f"use --region for a part, or a larger --maf{smaller}",
+        anyway=options.ignore_memory,
+    )
+
+
 def _check_labels(wanted: Mapping[str, int], *, known: Iterable[str], where: str) -> None:
     """Refuses labels nobody has, before any work is done."""
     from genodiff.genotypes.admixture import shares_of
@@ -166,7 +203,7 @@ def _opened(
     provenance = Provenance(seed=seed, configuration={"data": data, **configuration})
     inputs = data_inputs(data)
     with Staging(output, force=force, keep=True, inputs=inputs.values()) as staging:
-        with provenance.stage("read"):
+        with provenance.stage("read"), unchanged(inputs.values()):
             loaded = load_data(data, progress=progress)
             hash_inputs(provenance, inputs)
         provenance.record("filters", loaded.filters.to_dict())
@@ -259,7 +296,10 @@ def sample(
         )
     if options.labels is not None:
         _check_labels(options.labels, known=loaded.labels, where=str(model))
-    train = None if options.against is None else _against(options, options.against, loaded, model, progress=progress)
+    with unchanged([options.against]):
+        train = (
+            None if options.against is None else _against(options, options.against, loaded, model, progress=progress)
+        )
     contig = str(loaded.meta.sites["contig"].iloc[0])
     genetic_map = None if options.genetic_map is None else read_map(options.genetic_map, contig)
     mixing = Mixing(generations=options.generations, genetic_map=genetic_map)
@@ -456,7 +496,10 @@ def synthesize(
                     f"{data.path}: a mixture of labels ({mixed[0]}) is a mosaic of haplotypes, and these genotypes are "
                     "not phased: phase them first"
                 )
-        model, workers = _fit(loaded, options, checkpoint=staging.checkpoint, progress=progress, provenance=provenance)
+        asked = people.n or sum((people.labels or {}).values()) or loaded.train.n_samples
+        model, workers = _fit(
+            loaded, options, checkpoint=staging.checkpoint, progress=progress, provenance=provenance, drawn=asked
+        )
         if not workers.leads:
             return ""
         out = staging.path
@@ -529,7 +572,7 @@ def evaluate(
     chosen = {name: getattr(options, name) for name in ("region", "maf", "build", "multiallelic", "structural")}
     provenance = Provenance(seed=seed, configuration={**chosen, **given})
     with Staging(output, force=force, inputs=given.values()) as staging:
-        with provenance.stage("read"):
+        with provenance.stage("read"), unchanged(given.values()):
             judged, data = load_judged(options, progress=progress)
             hash_inputs(provenance, given)
         provenance.record("filters", data.filters.to_dict())

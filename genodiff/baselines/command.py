@@ -17,7 +17,7 @@ from data_prep.errors import InputError
 from data_prep.variants import VariantTable
 from genodiff.baselines import baseline
 from genodiff.genotypes.model import resolve_device
-from genodiff.loading import DataOptions, data_inputs, hash_inputs, load_data
+from genodiff.loading import DataOptions, data_inputs, hash_inputs, load_data, unchanged
 from genodiff.pipeline import write_people
 from genodiff.private.promise import PrivacyWarning, Private
 from genodiff.provenance import Provenance
@@ -73,7 +73,7 @@ def run(
         data = replace(data, maf=None)
     provenance = Provenance(seed=data.seed, configuration={"data": data, "baseline": name, "options": method, "n": n})
     provenance.device = str(place)
-    with provenance.stage("read"):
+    with provenance.stage("read"), unchanged(data_inputs(data).values()):
         loaded = load_data(data, progress=progress)
         if not isinstance(method, Private):
             hash_inputs(provenance, data_inputs(data))

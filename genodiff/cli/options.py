@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -63,17 +66,19 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with _terminable():
+                return super().invoke(ctx)
         except click.UsageError as error:
             # Of a value that is not there click does not say in which command.
             _refuse(error, (*_path(ctx), ctx.invoked_subcommand or "") if error.ctx is None else _path(error.ctx))
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
             resumes = ctx.invoked_subcommand in ("fit", "sample", "synthesize")
+            ended, status = ("terminated", 143) if isinstance(stop, _Terminated) else ("interrupted", 130)
             _fail(
-                "interrupted" + "; the same command goes on from what was kept, if it had come that far" * resumes,
-                status=130,
+                ended + "; the same command goes on from what was kept, if it had come that far" * resumes,
+                status=status,
             )
         except Exception as error:
             from genodiff.pipeline import as_user_error
@@ -85,6 +90,27 @@ class Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
+
+
+class _Terminated(KeyboardInterrupt):
+    """The process was asked to end, as a cluster asks when time is up."""
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does: what was made is put in order first."""
+
+    def end(*_: object) -> NoReturn:
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _fail(line: str, *, status: int) -> NoReturn:
@@ -189,6 +215,8 @@ training_options = stack(
     click.option("--anchors", type=click.IntRange(min=1), help="Number of anchors; chosen from the data if not given."),
     click.option("--compile", "compiled", is_flag=True,
                  help="Compile the network first: a minute, for long fits on CUDA."),
+    click.option("--ignore-memory", is_flag=True,
+                 help="Go on where far more memory seems to be needed than there is."),
 )  # fmt: skip
 
 seed_option = click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=1, show_default=True,
@@ -308,5 +336,5 @@ def fit_from(o: dict[str, Any]) -> FitOptions:
     """What :data:`training_options`, :data:`device_options` and the seed say."""
     from genodiff.pipeline import FitOptions
 
-    names = ("preset", "seed", "device", "threads", "steps", "anchors", "compiled")
+    names = ("preset", "seed", "device", "threads", "steps", "anchors", "compiled", "ignore_memory")
     return FitOptions(**{name: o[name] for name in names})

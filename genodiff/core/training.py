@@ -9,10 +9,15 @@ the model is that of a single process at equal batch up to rounding.
 from __future__ import annotations
 
 import atexit
+import contextlib
+import hashlib
 import json
 import math
 import os
+import signal
+import threading
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -164,6 +169,15 @@ def _learning_rate(config: TrainingConfig, step: int, within: tuple[int, int] | 
     return config.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * (first + step) / max(1, whole)))
 
 
+def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
+    """A hash of tensors by name, and of a text."""
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        digest.update(f"{name} {tuple(tensors[name].shape)}".encode())
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
 class _State:
     """Everything a checkpoint holds, with its single-file format (safetensors; scalars as JSON in its header)."""
 
@@ -198,7 +212,9 @@ class _State:
         }  # fmt: skip
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(path.name + ".tmp")
-        save_file(self.tensors(), temporary, metadata={"fingerprint": fingerprint, "state": json.dumps(scalars)})
+        tensors, text = self.tensors(), json.dumps(scalars)
+        metadata = {"fingerprint": fingerprint, "state": text, "sha256": _digest(tensors, text)}
+        save_file(tensors, temporary, metadata=metadata)
         os.replace(temporary, path)
 
     def load(self, path: Path, *, fingerprint: str) -> bool:
@@ -210,6 +226,9 @@ class _State:
             if metadata.get("fingerprint") != fingerprint:
                 return False
             tensors = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118 - not a dict
+        # Of a file that a fault of the disk has changed, nothing is believed. Older ones have no digest.
+        if metadata.get("sha256", "") not in ("", _digest(tensors, metadata.get("state", ""))):
+            return False
         moments: dict[str, dict[str, Tensor]] = {}
         with torch.no_grad():
             for key, value in tensors.items():
@@ -299,8 +318,8 @@ def train(
         dynamic_ncols=True,
     )  # fmt: skip
     module.train()
-    with bar:
-        while result.steps < config.steps and not result.stopped_early:
+    with bar, _held_back(workers) as asked:
+        while result.steps < config.steps and not result.stopped_early and not asked:
             step = result.steps
             optimiser.param_groups[0]["lr"] = _learning_rate(config, step, within)
             optimiser.zero_grad(set_to_none=True)
@@ -329,8 +348,32 @@ def train(
                 last_saved = time.monotonic()
     if checkpoint is not None and workers.leads:
         state.save(checkpoint, fingerprint=fingerprint)
+    if asked:
+        signal.raise_signal(asked[0])
     state.swap(state.best)
     return result
+
+
+@contextlib.contextmanager
+def _held_back(workers: Workers) -> Iterator[list[signal.Signals]]:
+    """Signals that ask this process to end, gathered until a step is done: a half step cannot be gone on from.
+
+    Workers that wait for one another, and threads, are ended as they are.
+    """
+    asked: list[signal.Signals] = []
+    if workers.world > 1 or threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def note(number: int, _: object) -> None:
+        asked.append(signal.Signals(number))
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _validate(state: _State, problem: Problem, config: TrainingConfig) -> dict[str, float]:

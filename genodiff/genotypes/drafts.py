@@ -40,19 +40,31 @@ class Drafts:
         path = self.folder / f"{self.name}-{number}.npy"
         # A power cut can leave a file that is there and not whole.
         with contextlib.suppress(OSError, ValueError, EOFError):
-            return np.load(path)
+            return _unsealed(path.read_bytes())
         states = draw()
         # Not by ndarray.tofile, whose error does not say what the system said.
         content = io.BytesIO()
         np.save(content, states)
         try:
             with atomic_write(path) as temporary:
-                temporary.write_bytes(content.getbuffer())
+                temporary.write_bytes(content.getvalue() + hashlib.sha256(content.getvalue()).digest())
         except OSError as error:
             raise OutputError(
                 f"{self.folder} cannot be written ({error.strerror}): check the folder and the free space"
             ) from error
         return states
+
+
+def _unsealed(content: bytes) -> NDArray[np.int8]:
+    """The array of a file that ends with its own hash.
+
+    Raises:
+        ValueError: the hash is that of something else.
+    """
+    body, digest = content[:-32], content[-32:]
+    if hashlib.sha256(body).digest() != digest:
+        raise ValueError("damaged")
+    return np.load(io.BytesIO(body), allow_pickle=False)
 
 
 def digest_of(module: nn.Module, *others: NDArray[np.integer], **settings: object) -> str:

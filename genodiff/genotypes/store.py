@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from data_prep.errors import InputError, OutputError
@@ -26,7 +25,18 @@ from genodiff.core.training import TrainingResult
 from genodiff.files import current_umask, sha256
 from genodiff.genotypes.anchors import Population
 from genodiff.genotypes.backgrounds import Backgrounds
+from genodiff.genotypes.checks import (
+    check_backgrounds,
+    check_header,
+    check_network,
+    check_population,
+    check_rare,
+    check_tensors,
+    check_ties,
+    sites_of,
+)
 from genodiff.genotypes.config import ModelConfig
+from genodiff.genotypes.denoiser import FEATURES
 from genodiff.genotypes.engine import Engine
 from genodiff.genotypes.rare import Rare
 from genodiff.genotypes.ties import Ties
@@ -41,6 +51,7 @@ FORMAT_VERSION = 5
 _SCHEDULE = "process.schedule."
 _RATES = "process.rates."
 _DIGEST_KEY = "header_sha256"
+_HASHED = ("weights.safetensors", "sites.json")
 
 
 def _header_digest(header: dict[str, Any]) -> str:
@@ -104,7 +115,7 @@ def save_model(model: GenotypeModel, path: Path) -> Path:
                 "stopped_early": model.result.stopped_early,
                 "history": model.result.history,
             },
-            "sha256": {name: sha256(staging / name) for name in ("weights.safetensors", "sites.json")},
+            "sha256": {name: sha256(staging / name) for name in _HASHED},
         }
         header[_DIGEST_KEY] = _header_digest(header)
         (staging / "model.json").write_text(json.dumps(header, indent=1))
@@ -131,8 +142,8 @@ def _read_header(path: Path) -> dict[str, Any]:
     if not path.is_dir() or not file.is_file():
         raise InputError(f"{path} is not a model folder: it has no model.json; make one with 'genodiff fit'")
     try:
-        header = json.loads(file.read_text())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        header = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{file} cannot be read ({error}): fit the model again") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise InputError(f"{file} does not describe a genodiff model: fit the model again")
@@ -143,10 +154,11 @@ def _read_header(path: Path) -> dict[str, Any]:
         )
     if header.get(_DIGEST_KEY) != _header_digest(header):
         raise InputError(f"{file} was changed after it was written: fit the model again")
-    for name, digest in header["sha256"].items():
+    digests = header.get("sha256")
+    for name in _HASHED:
         if not (path / name).is_file():
             raise InputError(f"{path} lacks {name}: fit the model again")
-        if sha256(path / name) != digest:
+        if not isinstance(digests, dict) or sha256(path / name) != digests.get(name):
             raise InputError(f"{path / name} was changed after it was written: fit the model again")
     return header
 
@@ -157,12 +169,17 @@ def load_model(path: Path, *, device: torch.device) -> GenotypeModel:
     Raises:
         InputError: not a model folder, of another format version, or changed since it was written.
     """
+    from safetensors import SafetensorError
+
     header = _read_header(path)
     try:
+        check_header(header)
         model = _rebuild(path, header)
-    except (KeyError, TypeError, RuntimeError) as error:
+    # The checks name what is wrong; the others are what tensors and tables say of sizes that do not fit.
+    except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError, MemoryError, SafetensorError) as error:
+        version = str(header.get("genodiff_version"))[:20]
         raise InputError(
-            f"{path} was written by genodiff {header.get('genodiff_version')}, this one cannot rebuild it ({error}): "
+            f"{path} was written by genodiff {version}, this one cannot rebuild it ({error}): "
             "use the version it was made with, or fit it again"
         ) from error
     model._engine = model.engine.to(device)
@@ -176,7 +193,16 @@ def _rebuild(path: Path, header: dict[str, Any]) -> GenotypeModel:
 
     tensors = load_file(path / "weights.safetensors")
     config = ModelConfig.from_dict(header["config"])
-    bounds = tuple(header["bounds"])
+    bounds, conditions = tuple(header["bounds"]), tuple(header["conditions"])
+    check_tensors(tensors, bounds, anchors=header["n_anchors"])
+    if conditions not in ((header["n_anchors"],), (header["n_anchors"], len(header["labels"]))):
+        raise ValueError(f"conditions are {conditions}")
+    for k, (tile, _) in enumerate(config.scales):
+        check_backgrounds(tensors, k, tile=tile, sites=bounds[-1], anchors=header["n_anchors"], ploidy=header["ploidy"])
+    check_network(
+        tensors, config, sites=bounds[-1], channels=FEATURES + len(config.scales), ploidy=header["ploidy"],
+        conditions=conditions, opinions=len(config.scales),
+    )  # fmt: skip
     engine = Engine(
         basis=BlockPCA.from_flat(tensors["process.basis.flat"], bounds),
         frequency=tensors["process.mean"],
@@ -185,7 +211,7 @@ def _rebuild(path: Path, header: dict[str, Any]) -> GenotypeModel:
         points=tensors["prior.means"],
         starts=tensors["starts"],
         weights=tensors["prior.weights"],
-        conditions=tuple(header["conditions"]),
+        conditions=conditions,
         backgrounds=[
             Backgrounds(
                 tensors[f"backgrounds.{k}.means"],
@@ -212,6 +238,7 @@ def _rebuild(path: Path, header: dict[str, Any]) -> GenotypeModel:
         kept = {k.removeprefix(_RATES): v for k, v in tensors.items() if k.startswith(_RATES)}
         engine.process.rates.load_state_dict(kept)
         engine.settle()
+    engine.grid()  # refuses noise levels that no walk leads through
     network = {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
     engine.network.load_state_dict(network)
     model = GenotypeModel(config)
@@ -224,24 +251,33 @@ def _rebuild(path: Path, header: dict[str, Any]) -> GenotypeModel:
         history=training["history"],
     )
     rare = {k.removeprefix("rare."): v.numpy() for k, v in tensors.items() if k.startswith("rare.")}
+    sites = sites_of(json.loads((path / "sites.json").read_text(encoding="utf-8")))
+    population = Population(
+        tuple(header["labels"]),
+        np.asarray(header["combinations"], dtype=np.int64),
+        np.asarray(header["counts"], dtype=np.float64),
+        tuple(header["parents"]),
+        tuple(header["borrowed"]),
+    )
+    check_population(population, per_person=header["per_person"], anchors=header["n_anchors"])
+    ties = Ties(**{k.removeprefix("ties."): v.numpy() for k, v in tensors.items() if k.startswith("ties.")})
+    scarce = Rare(**rare) if rare else None
+    check_ties(ties, drawn=bounds[-1], sites=len(sites), rare=0 if scarce is None else len(scarce.sites))
+    if scarce is not None:
+        middle = engine.denoiser.backgrounds[len(config.scales) // 2]
+        check_rare(scarce, sites=len(sites), anchors=header["n_anchors"], tiles=len(middle.sizes))
     observed, repaired = (float("nan") if v is None else float(v) for v in header["inbreeding"])
     model._meta = _Meta(
-        sites=pd.DataFrame(json.loads((path / "sites.json").read_text())),
+        sites=sites,
         header=tuple(header["vcf_header"]),
         ploidy=header["ploidy"],
         per_person=header["per_person"],
         bounds=bounds,
-        population=Population(
-            tuple(header["labels"]),
-            np.asarray(header["combinations"], dtype=np.int64),
-            np.asarray(header["counts"], dtype=np.float64),
-            tuple(header["parents"]),
-            tuple(header["borrowed"]),
-        ),
+        population=population,
         n_anchors=header["n_anchors"],
         n_people=header["n_people"],
         inbreeding=(observed, repaired),
-        ties=Ties(**{k.removeprefix("ties."): v.numpy() for k, v in tensors.items() if k.startswith("ties.")}),
-        rare=Rare(**rare) if rare else None,
+        ties=ties,
+        rare=scarce,
     )
     return model

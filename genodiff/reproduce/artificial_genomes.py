@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from data_prep.errors import InputError
-from data_prep.files import read_text, require_file
+from data_prep.files import DAMAGED, read_text, require_file
 from data_prep.splits import split_people
 from data_prep.variants import VariantTable
 from genodiff.baselines import baseline
@@ -170,7 +170,7 @@ def _alleles(path: Path) -> dict[str, NDArray[np.int8]]:
             if absent:
                 raise InputError(f"{path} has no array {absent[0]!r}: give an .npz with the arrays {', '.join(KEYS)}")
             arrays = {key: file[key] for key in KEYS}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (*DAMAGED, ValueError, LookupError, NotImplementedError, MemoryError, zipfile.BadZipFile) as error:
         why = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
         raise InputError(f"{path} is no .npz of numbers that can be read{why}: copy or make the file again") from error
     for key, array in arrays.items():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from data_prep.composition import match_labels
 from data_prep.errors import InputError
-from genodiff.loading import JudgedOptions, hash_inputs, load_judged
+from genodiff.loading import JudgedOptions, hash_inputs, load_judged, unchanged
 from genodiff.provenance import Provenance
 from genodiff.staging import Staging
 from genodiff.utility.beagle import Beagle
@@ -56,7 +56,7 @@ def run(
         configuration={"region": options.region, "maf": options.maf, "tasks": tasks, "memory_gb": memory_gb, **given},
     )
     with Staging(output, force=force, inputs=given.values()) as staging:
-        with provenance.stage("read"):
+        with provenance.stage("read"), unchanged(given.values()):
             table, data = load_judged(options, progress=progress)
             hash_inputs(provenance, given)
         assert data.holdout is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -92,7 +93,9 @@ def write_utility(utility: Utility, folder: Path, *, title: str, people: Sequenc
         path of the page.
     """
     atomic_text(folder / "utility.csv", utility.frame.to_csv(index=False, lineterminator="\n"))
-    parts = [f"# {title}", "\n".join(f"- {line}" for line in [*people, *verdict(utility)])]
+    # What shows Markdown shows HTML within it: names of files and labels are the user's.
+    lines = [html.escape(line, quote=False) for line in [*people, *verdict(utility)]]
+    parts = [f"# {html.escape(title, quote=False)}", "\n".join(f"- {line}" for line in lines)]
     parts.append(
         "Floor: as many training people in the place of the synthetic ones. n: what a figure rests on, named in "
         "brackets after the unit. Intervals: over held-out people, left out in "
@@ -101,7 +104,7 @@ def write_utility(utility: Utility, folder: Path, *, title: str, people: Sequenc
     for task in dict.fromkeys(utility.frame["family"]):
         parts.append(f"## {task.capitalize()}")
         if task in utility.skipped:
-            parts.append(f"Left out: {utility.skipped[task]}.")
+            parts.append(f"Left out: {html.escape(utility.skipped[task], quote=False)}.")
             continue
         mine = utility.frame[utility.frame["family"] == task]
         rows = [
@@ -125,7 +128,7 @@ def write_utility(utility: Utility, folder: Path, *, title: str, people: Sequenc
 def _number(value: object) -> str:
     """Whole numbers with separators, others with three significant digits, nothing for a value that is not there."""
     if isinstance(value, str):
-        return value
+        return html.escape(value, quote=False)
     number = float(value)  # type: ignore[arg-type]
     if math.isnan(number):
         return "–"

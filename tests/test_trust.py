@@ -1,0 +1,208 @@
+"""Files are data: no reader runs what is in them, and none asks for memory because a file says so."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data_prep.errors import InputError
+from genodiff.genotypes import store
+from genodiff.loading import unchanged
+from tests.commands import ROOT, TRAINING, People, assert_refusal, run, tree
+
+PACKAGES = ("data_prep", "genodiff", "imaging", "benchmarks")
+FORBIDDEN = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "joblib"}
+
+
+def calls_that_execute(source: str) -> list[str]:
+    """Imports and calls that run code out of a file, or may."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            modules = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            found += [name for name in modules if name.split(".")[0] in FORBIDDEN]
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            options = {word.arg: ast.unparse(word.value) for word in node.keywords}
+            loads = name in (
+                "torch.load",
+                "torch.hub.load",
+                "torch.jit.load",
+                "yaml.load",
+                "eval",
+                "exec",
+                "pd.read_pickle",
+            )
+            if loads or options.get("allow_pickle", "False") != "False" or options.get("weights_only") == "False":
+                found.append(f"{name} in line {node.lineno}")
+    return found
+
+
+def test_the_guard_sees_what_it_is_there_for() -> None:
+    for source in (
+        "import pickle",
+        "torch.load(p)",
+        "np.load(p, allow_pickle=True)",
+        "from joblib import load",
+        "exec(s)",
+    ):
+        assert calls_that_execute(source), source
+    assert not calls_that_execute("np.load(p, allow_pickle=False)\njson.load(f)")
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_nothing_that_is_read_is_run(package: str) -> None:
+    files = sorted((ROOT / package).rglob("*.py"))
+    assert len(files) > 5
+    assert {str(p): found for p in files if (found := calls_that_execute(p.read_text(encoding="utf-8")))} == {}
+
+
+@pytest.fixture
+def model(fitted: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(fitted, tmp_path / "model"))
+
+
+def forge(model: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Changes the header and gives it, and the files it vouches for, the hashes they should have."""
+    header = json.loads((model / "model.json").read_text())
+    change(header)
+    header["sha256"] = {name: store.sha256(model / name) for name in store._HASHED}
+    header[store._DIGEST_KEY] = store._header_digest(header)
+    (model / "model.json").write_text(json.dumps(header))
+
+
+FORGED: dict[str, Callable[[dict[str, Any]], object]] = {
+    "network of petabytes": lambda h: h["config"]["network"].update(width=9_999_999),
+    "embeddings of petabytes": lambda h: h.update(conditions=[9_999_999]),
+    "number beyond floats": lambda h: h.update(counts=[10**400]),
+    "number beyond all": lambda h: h["config"].update(sampling_steps=10**30),
+    "endless walk": lambda h: h["config"].update(sampling_steps=10**6),
+    "blocks that go back": lambda h: h.update(bounds=[0, 60, 10]),
+    "labels that are numbers": lambda h: h.update(labels=[1, 2]),
+    "anchor that is not there": lambda h: h["combinations"][0].__setitem__(1, 999),
+    "line end in the header": lambda h: h.update(vcf_header=["##contig=<ID=22>\n#CHROM"]),
+    "no configuration": lambda h: h.pop("config"),
+    "no noise levels": lambda h: h["config"].update(lowest_noise=1e200),
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_a_forged_header_is_refused(model: Path, name: str) -> None:
+    forge(model, FORGED[name])
+    result = run("inspect", model)
+    assert_refusal(result.exit_code, result.stderr, model, "cannot rebuild it")
+
+
+def test_weights_that_claim_terabytes_are_refused(model: Path) -> None:
+    for header in (
+        {"x": {"dtype": "F32", "shape": [10**12], "data_offsets": [0, 4 * 10**12]}},
+        {"x": {"dtype": "F32", "shape": [2**62, 4], "data_offsets": [0, 16]}},
+    ):
+        text = json.dumps(header).encode()
+        (model / "weights.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + bytes(16))
+        forge(model, lambda _: None)
+        result = run("inspect", model)
+        assert_refusal(result.exit_code, result.stderr, model)
+    (model / "weights.safetensors").write_bytes(struct.pack("<Q", 2**60))
+    forge(model, lambda _: None)
+    result = run("inspect", model)
+    assert_refusal(result.exit_code, result.stderr, model)
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "9" * 5000, '{"format": 1e999}', "\ud800"])
+def test_json_that_breaks_parsers_is_refused(model: Path, content: str) -> None:
+    (model / "model.json").write_bytes(content.encode("utf-8", "surrogatepass"))
+    result = run("inspect", model)
+    assert_refusal(result.exit_code, result.stderr, "model.json")
+
+
+def test_an_input_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.vcf"
+
+    def appended() -> None:
+        path.write_text("ab")
+
+    def replaced() -> None:
+        other = tmp_path / "y"
+        other.write_text("a")
+        other.replace(path)
+
+    for change in (appended, replaced, path.unlink, lambda: os.utime(path, ns=(1, 1))):
+        path.write_text("a")
+        with pytest.raises(InputError, match=r"x\.vcf changed while it was read"), unchanged([path, None]):
+            change()
+    path.write_text("a")
+    with unchanged([path]):
+        assert path.read_text() == "a"
+
+
+@pytest.mark.parametrize("command", ["fit", "evaluate", "baseline"])
+def test_commands_notice_that_an_input_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: None, command: str
+) -> None:
+    import genodiff.loading
+
+    people, others = People().write(tmp_path), People(prefix="Q", seed=9).write(tmp_path, "others.vcf")
+    true_read = genodiff.loading.read_variants
+
+    def read(path: Path, **options: Any) -> Any:
+        out = true_read(path, **options)
+        with people.open("a") as file:
+            file.write("\n")
+        return out
+
+    monkeypatch.setattr(genodiff.loading, "read_variants", read)
+    arguments = {
+        "fit": ("fit", people, *TRAINING),
+        "evaluate": ("evaluate", "--synthetic", people, "--train", people, "--holdout", others),
+        "baseline": ("baseline", "bootstrap", people),
+    }[command]
+    output = tmp_path / ("s.vcf" if command == "baseline" else "out")
+    result = run(*arguments, "-o", output)
+    assert_refusal(result.exit_code, result.stderr, people, "changed while it was read")
+    assert tree(tmp_path) == {"people.vcf", "others.vcf"}
+
+
+TRAINS = """
+from genodiff.genotypes import config
+from tests.commands import TINY
+from dataclasses import replace
+config.PRESETS["fast"] = replace(TINY, training=replace(TINY.training, steps=100_000, checkpoint_seconds=1e9))
+from genodiff.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_asked_to_end_keeps_its_state_and_says_so(tmp_path: Path, number: signal.Signals) -> None:
+    """There is no checkpoint before the signal: it is written because of it, after a whole step."""
+    people, partial = People().write(tmp_path), tmp_path / ".model.partial"
+    arguments = ["fit", people, "-o", tmp_path / "model", *TRAINING]
+    process = subprocess.Popen(
+        [sys.executable, "-c", TRAINS, *map(str, arguments)], cwd=ROOT, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    # Handlers of training are another pair than those of the command: seen in the set of caught signals from outside is
+    # neither, so wait until reading is done and well beyond.
+    while process.poll() is None and not partial.exists():
+        time.sleep(0.01)
+    time.sleep(8)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[number], said
+    assert len(said.splitlines()) == 1
+    assert "the same command goes on" in said
+    assert not (tmp_path / "model").exists()
+    assert {path.name for path in partial.iterdir()} == {"checkpoint.safetensors"}
