@@ -21,6 +21,7 @@ import cyvcf2
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.bcf_plain import PlainRecords
 from data_prep.errors import InputError
 from data_prep.files import FileKind, check_whole, require_file, sniff
 from data_prep.filters import Tally
@@ -196,7 +197,7 @@ class VcfSource:
         names = ", ".join(contigs[:8]) + (", …" if len(contigs) > 8 else "")
         return InputError(f"{self.path} holds several contigs ({names}): choose one, for example --region {contigs[0]}")
 
-    def _plain(self, plain: PlainLines, tally: Tally) -> Generator[SiteBlock, None, str]:
+    def _plain(self, plain: PlainLines | PlainRecords, tally: Tally) -> Generator[SiteBlock, None, str]:
         """Blocks of the plain lines a file begins with; returns their contig."""
         contig = ""
         for block in plain.blocks():
@@ -234,8 +235,8 @@ class VcfSource:
         rows: list[tuple[int, str, str, str]] = []
         contig = ""
         number = 0
-        if self.kind != "bcf" and region is None:
-            plain = PlainLines(self.path, width, refuse=_structure)
+        if region is None:
+            plain = (PlainRecords if self.kind == "bcf" else PlainLines)(self.path, width, refuse=_structure)
             contig = yield from self._plain(plain, tally)
             if plain.whole:
                 return
