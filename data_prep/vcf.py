@@ -202,7 +202,8 @@ class VcfSource:
         contig = ""
         for block in plain.blocks():
             if contig and block.contig != contig:
-                plain.whole = False  # what follows names all contigs
+                # It is read again, and refused with the names of all contigs.
+                plain.whole, plain.n_lines = False, plain.n_lines - len(block.rows) - len(block.removed)
                 break
             contig = block.contig
             tally.n_records += len(block.rows) + len(block.removed)

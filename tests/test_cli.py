@@ -36,8 +36,9 @@ def commands(group: click.Group, *above: str) -> list[tuple[str, ...]]:
 
 def test_all_commands_are_there() -> None:
     assert {" ".join(c) for c in commands(main)} == {
-        "", "synthesize", "fit", "sample", "evaluate", "audit", "utility", "inspect", "simulate", "simulate ld-blocks",
-        "simulate coalescent", "reproduce", "reproduce gou-mixture", "reproduce gou-snps", "reproduce gou-chr22",
+        "", "synthesize", "fit", "sample", "evaluate", "audit", "utility", "inspect", "convert", "simulate",
+        "simulate ld-blocks", "simulate coalescent",
+        "reproduce", "reproduce gou-mixture", "reproduce gou-snps", "reproduce gou-chr22",
         "reproduce artificial-genomes",
         "imaging", "imaging train", "imaging learn-schedule", "imaging learn-time", "imaging learn", "imaging sample",
         "imaging train-autoencoder", "imaging stroke-to-image", "imaging train-features", "imaging evaluate",
