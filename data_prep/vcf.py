@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.alleles import AlleleRules, info_of, is_structural
+from data_prep.bcf_plain import PlainRecords
 from data_prep.errors import InputError
 from data_prep.files import FileKind, check_whole, require_file, sniff
 from data_prep.filters import Tally
@@ -243,12 +244,13 @@ class VcfSource:
             "workflows/Snakefile run one after another"
         )
 
-    def _plain(self, plain: PlainLines, tally: Tally) -> Generator[SiteBlock, None, str]:
+    def _plain(self, plain: PlainLines | PlainRecords, tally: Tally) -> Generator[SiteBlock, None, str]:
         """Blocks of the plain lines a file begins with; returns their contig."""
         contig = ""
         for block in plain.blocks():
             if contig and block.contig != contig:
-                plain.whole = False  # what follows names all contigs
+                # It is read again, and refused with the names of all contigs.
+                plain.whole, plain.n_lines = False, plain.n_lines - len(block.rows) - len(block.removed)
                 break
             contig = block.contig
             tally.n_records += len(block.rows) + len(block.removed)
@@ -287,8 +289,9 @@ class VcfSource:
         rows: list[_Row] = []
         contig = ""
         number = 0
-        if self.kind != "bcf" and region is None:
-            plain = PlainLines(self.path, width, refuse=partial(_structure, rules=rules), split=split)
+        if region is None:
+            lines = PlainRecords if self.kind == "bcf" else PlainLines
+            plain = lines(self.path, width, refuse=partial(_structure, rules=rules), split=split)
             contig = yield from self._plain(plain, tally)
             if plain.whole:
                 return

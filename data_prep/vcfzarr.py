@@ -157,7 +157,7 @@ class VcfZarrWriter(FilesWriter):
         for contig, position, name, ref, alt in zip(*columns, strict=True):
             label = "." if name is None or name != name or name == "" else str(name)
             self._rows.append((str(contig), int(position), label, str(ref), str(alt)))
-        half = np.asarray((h < 0).any(axis=2))
+        half = np.any(h < 0, axis=2)
         known = np.ones(half.shape, dtype=bool) if phased is None else phased
         self._pending.append((np.where(half[:, :, None], np.int8(-1), h), known))
         if sum(len(h) for h, _ in self._pending) >= _CHUNK[0]:

@@ -47,7 +47,7 @@ def test_a_panel_of_the_run_before_goes_with_its_vcf(tmp_path: Path) -> None:
     others = {"t.vcf.gz", "t.vcf.gz.tbi", "t.panel.tsv", "t.provenance.json", "s.notes.tsv"}
     plain = ("baseline", "bootstrap", vcf, "-o", out / "s.vcf.gz", "--force", *QUIETLY)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("genodiff.pipeline.write_vcf", _no_space)
+        patch.setattr("genodiff.pipeline.write_variants", _no_space)
         refused(tmp_path, *plain, words=("s.vcf.gz cannot be written",))
     succeed(*plain)
     assert tree(out) == {"s.vcf.gz", "s.vcf.gz.tbi", "s.provenance.json", *others}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import shutil
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 
 from data_prep import InputError, VariantTable
 from data_prep.readers import open_source
-from data_prep.writers import write_variants
+from data_prep.writers import FilesWriter, write_variants
+from genodiff.loading import DataOptions, hash_inputs, load_data
+from genodiff.provenance import Provenance
 from tests.commands import EXAMPLE, refused, run, tree
 from tests.data_prep.formats import assert_same, needs, read
 from tests.data_prep.helpers import make_table, write
@@ -227,3 +230,33 @@ def test_sample_and_simulate_write_any_format(tmp_path: Path) -> None:
     assert "PLINK 1 holds no phase" in said.stderr
     assert run("inspect", tmp_path / "s.pgen").stdout.startswith("people ")
     np.testing.assert_array_equal(read(tmp_path / "s.pgen").dosage(), read(tmp_path / "s.bed").dosage())
+
+
+def test_people_are_learned_from_any_format(tmp_path: Path) -> None:
+    """What a fit sees, and what its record names, of a .pgen is what it is of the VCF."""
+    needs(".pgen")
+    assert run("convert", EXAMPLE, "-o", tmp_path / "x.pgen", "--quiet").exit_code == 0
+    ours, theirs = (load_data(DataOptions(path), progress=False) for path in (tmp_path / "x.pgen", EXAMPLE))
+    for found, wanted in ((ours.train, theirs.train), (ours.holdout, theirs.holdout)):
+        assert found is not None
+        assert wanted is not None
+        assert_same(found, wanted)
+    assert ours.filters.removed == theirs.filters.removed
+    record = Provenance(seed=1, configuration={})
+    hash_inputs(record, {"genotypes": tmp_path / "x.pgen"})
+    assert set(record.to_dict()["inputs"]) == {str(tmp_path / f"x.{e}") for e in ("pgen", "pvar", "psam")}
+
+
+@pytest.mark.parametrize("ending", [".bed", ".vcz"])
+def test_a_disk_that_is_full_leaves_nothing(
+    ending: str, tmp_path: Path, table: VariantTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder that is written to is not named, but the output that was asked for."""
+    needs(ending)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(FilesWriter, "_publish", full)
+    words = [f"{tmp_path / 'y'}{ending} cannot be written (No space left on device)"]
+    refused(tmp_path, "convert", EXAMPLE, "-o", tmp_path / f"y{ending}", words=words)

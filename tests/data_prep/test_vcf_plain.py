@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 
 import numpy as np
+import pysam
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from data_prep import InputError
+from data_prep.bcf_plain import PlainRecords
+from data_prep.files import open_binary
 from data_prep.readers import read_variants
-from data_prep.vcf import VcfSource
+from data_prep.vcf import VcfSource, write_vcf
 from data_prep.vcf_plain import PlainLines
 from tests.data_prep.helpers import header, record, write
 
@@ -58,6 +63,46 @@ def test_both_readers_agree(text: str) -> None:
         fast = outcome(path)
         patch.setattr(PlainLines, "blocks", lambda self: iter(()))
         assert fast == outcome(path)
+
+
+@pytest.mark.skipif(shutil.which("bcftools") is None, reason="bcftools makes the BCF")
+@given(files())
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+def test_both_readers_of_bcf_agree(text: str) -> None:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        path = Path(folder) / "x.bcf"
+        text = text.replace("##contig", '##FORMAT=<ID=DP,Number=1,Type=Integer,Description="">\n##contig')
+        made = subprocess.run(["bcftools", "view", "-Ob", "-o", path], input=text, text=True, capture_output=True)
+        assume(made.returncode == 0)
+        fast = outcome(path)
+        patch.setattr(PlainRecords, "blocks", lambda self: iter(()))
+        assert fast == outcome(path)
+
+
+def test_plain_bcf_needs_no_other_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = ["0|1 .|. 1/1 0|0", "0/1 ./. 1|1 ./1"]
+    lines = [record(10 * k, calls[k % 2], ref="ACGT" * k, name=f"rs{'1' * 9 * k}") for k in range(1, 30)]
+    table, _ = read_variants(write(tmp_path, header() + "".join(lines)), maf=None, max_missing=1.0)
+    write_vcf(table, tmp_path / "x.bcf")
+    monkeypatch.setattr(VcfSource, "_records", lambda *_: pytest.fail("cyvcf2 was asked"))
+    found, _ = read_variants(tmp_path / "x.bcf", maf=None, max_missing=1.0)
+    np.testing.assert_array_equal(found.haplotypes, table.haplotypes)
+    np.testing.assert_array_equal(found.unphased_het, table.unphased_het)
+    assert found.sites.equals(table.sites)
+
+
+def test_a_cut_bcf_is_refused(tmp_path: Path) -> None:
+    """Cut between blocks, with the end-of-file block put back: a record is not whole."""
+    lines = [record(10 * k, "0|1 .|. 1/1 0|0") for k in range(1, 30)]
+    table, _ = read_variants(write(tmp_path, header() + "".join(lines)), maf=None, max_missing=1.0)
+    write_vcf(table, tmp_path / "x.bcf")
+    with open_binary(tmp_path / "x.bcf") as stream:
+        whole = stream.read()
+    for size in (len(whole) - 1, len(whole) - 9, len(whole) - 40):
+        with pysam.BGZFile(str(tmp_path / "y.bcf"), "wb") as sink:
+            sink.write(whole[:size])
+        with pytest.raises(InputError, match="cannot be read"):
+            read_variants(tmp_path / "y.bcf", maf=None)
 
 
 def reason(position: int, ref: str, alts: list[str]) -> str | None:
