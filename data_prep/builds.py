@@ -14,13 +14,18 @@ __all__ = ["BUILDS", "Build", "Kind", "build_named", "build_of", "kind_of"]
 
 Kind = Literal["X", "Y", "MT", ""]
 
-_KINDS: dict[str, Kind] = {"X": "X", "23": "X", "Y": "Y", "24": "Y", "M": "MT", "MT": "MT", "26": "MT"}
+_KINDS: dict[str, Kind] = {"X": "X", "Y": "Y", "M": "MT", "MT": "MT"}
+_CODES: dict[str, Kind] = {"23": "X", "24": "Y", "26": "MT"}
 _NAMES = (*map(str, range(1, 23)), "X", "Y")
 
 
-def kind_of(contig: str) -> Kind:
-    """``X``, ``Y`` or ``MT`` for a contig of that name (``chrX``, ``23``, ``chrM`` …), empty for any other."""
-    return _KINDS.get(contig.removeprefix("chr"), "")
+def kind_of(contig: str, build: Build | None = None) -> Kind:
+    """``X``, ``Y`` or ``MT`` for a contig of that name (``chrX``, ``chrM`` …), empty for any other.
+
+    The numbers 23, 24 and 26 that PLINK writes mean them on a build of the human genome; a dog has 38 autosomes.
+    """
+    name = contig.removeprefix("chr")
+    return _KINDS.get(name) or ("" if build is None else _CODES.get(name, ""))
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ class Ploidy:
             InputError: Y or mitochondria; on X calls that sexes and build do not allow, or no sexes where calls are
                 haploid.
         """
-        kind = kind_of(block.contig)
+        kind = kind_of(block.contig, self._build)
         if block.haploid is None and not (kind and (kind != "X" or self._sexes is not None)):
             return block
         if kind in ("Y", "MT"):
@@ -76,7 +76,7 @@ class Ploidy:
         contig = str(table.sites["contig"].iloc[0])
         if self.pairs is not None and self._build is not None:
             return self.pairs.notes(f"{contig} outside the pseudo-autosomal regions of {self._build.name}")
-        if kind_of(contig) != "X" or self._sexes is not None or self._build is None:
+        if kind_of(contig, self._build) != "X" or self._sexes is not None or self._build is None:
             return ()
         if not self._build.outside(table.sites["position"].to_numpy()).any():
             return ()
@@ -126,7 +126,7 @@ class Ploidy:
         j, i = np.argwhere(block.haploid)[0]
         return InputError(
             f"{self._path}: {block.contig}:{block.position[j]}: the call of sample {self._names[i]!r} is haploid: say "
-            "who is a man with --sex (a table of sample and sex)"
+            "who is a man with --sex (a table of sample and sex), or in a column sex of the panel"
         )
 
     def _not_diploid(self, contig: str, kind: Kind) -> InputError:

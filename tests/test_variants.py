@@ -14,7 +14,9 @@ import pandas as pd
 import pytest
 
 from data_prep.readers import read_variants
-from data_prep.sexes import panel_sexes, read_sexes
+from data_prep.sexes import panel_sexes, read_sexes, sex_counts
+from data_prep.vcf import write_vcf
+from genodiff.loading import DataOptions, JudgedOptions, load_data, load_judged
 from tests.commands import TRAINING, People, record, refused, succeed
 
 X = "##contig=<ID=X,length=155270560>"
@@ -108,29 +110,30 @@ def test_plink_takes_all_men_for_men(out: Path, tmp_path: Path) -> None:
     assert set(found.loc[men, "SNPSEX"]) == {1}
 
 
-def test_what_synthesize_wrote_is_judged_alike(out: Path, tmp_path: Path) -> None:
-    """The pairs of the file are those that were drawn: fidelity is the same."""
+def test_what_synthesize_wrote_is_judged_in_pairs(out: Path, tmp_path: Path) -> None:
+    """Women and pairs are what was drawn: men who came from one row make one again."""
     folder = out.parent
     real, _ = read_variants(folder / "x.vcf", sexes=read_sexes(folder / "sex.tsv"), maf=None)
     train, holdout = tmp_path / "train.vcf", tmp_path / "holdout.vcf"
-    from data_prep.vcf import write_vcf
-
     rows = np.arange(real.n_samples)
     write_vcf(real.select(samples=rows % 4 > 0), train)
     write_vcf(real.select(samples=rows % 4 == 0), holdout)
-    said = succeed(
-        "evaluate", "--synthetic", out / "synthetic.vcf.gz", "--train", train, "--holdout", holdout,
-        "--sex", folder / "sex.tsv", "--synthetic-panel", out / "synthetic.panel.tsv",
-        "--panel", folder / "people.panel", "-o", tmp_path / "judged", "--quiet",
+    options = JudgedOptions(
+        out / "synthetic.vcf.gz", train, holdout, panel=folder / "people.panel",
+        synthetic_panel=out / "synthetic.panel.tsv", sex=folder / "sex.tsv",
     )  # fmt: skip
-    assert "Fidelity" in said
-    synthetic, _ = read_variants(
-        out / "synthetic.vcf.gz", sexes=panel_sexes(out / "synthetic.panel.tsv"), maf=None, max_missing=1.0
-    )
+    synthetic, data = load_judged(options, progress=False)
     panel = pd.read_csv(out / "synthetic.panel.tsv", sep="\t")
-    assert synthetic.n_people == len(panel)
-    metrics = pd.read_csv(tmp_path / "judged" / "metrics.csv")
-    assert np.isfinite(metrics.loc[metrics["metric"] == "af_mae", "value"]).all()
+    assert list(synthetic.people) == panel["sample"].tolist()
+    assert synthetic.labels is not None
+    assert synthetic.labels.repeat(synthetic.people_per_row).tolist() == panel["label"].tolist()
+    assert data.holdout is not None
+    assert {*data.train.people, *data.holdout.people} == set(PEOPLE.names)
+    words = (out / "synthetic.vcf.gz", "is haploid", "--sex")
+    refused(
+        tmp_path, "evaluate", "--synthetic", out / "synthetic.vcf.gz", "--train", train, "--holdout", holdout,
+        "-o", tmp_path / "judged", words=words,
+    )  # fmt: skip
 
 
 def test_sample_gives_as_many_people_as_asked_for(out: Path, tmp_path: Path) -> None:
@@ -141,8 +144,25 @@ def test_sample_gives_as_many_people_as_asked_for(out: Path, tmp_path: Path) -> 
     assert counts[("EUR", "F")] + counts[("EUR", "M")] == 21
     assert counts[("AFR", "F")] + counts[("AFR", "M")] == 9
     assert counts[("EUR", "M")] % 2 == counts[("AFR", "M")] % 2 == 0
-    succeed("sample", out / "model", "--labels", "EUR=21,AFR=9", "-o", tmp_path / "t.vcf.gz", "--quiet")
-    assert (tmp_path / "s.vcf.gz").read_bytes() == (tmp_path / "t.vcf.gz").read_bytes()
+
+
+def test_both_men_of_a_pair_are_on_one_side(tmp_path: Path) -> None:
+    held = tmp_path / "held.txt"
+    held.write_text("\n".join(PEOPLE.names[:31]) + "\n")
+    options = DataOptions(
+        PEOPLE.write(tmp_path, "x.vcf"), panel=PEOPLE.labels(tmp_path), holdout_samples=held, maf=0.05,
+        sex=PEOPLE.sexes(tmp_path),
+    )  # fmt: skip
+    data = load_data(options, progress=False)
+    assert data.holdout is not None
+    left_out = set(PEOPLE.names) - set(data.train.people) - set(data.holdout.people)
+    # Of 31 people held out 16 are women; of 15 men 8 are EUR and 7 AFR, of the others 14 and 15.
+    assert len(left_out) == 2
+    assert set(data.holdout.people) | left_out >= set(PEOPLE.names[:31])
+    assert not set(data.train.people) & set(PEOPLE.names[:31])
+    assert sex_counts(data.train.header) == {"EUR": (14, 7), "AFR": (14, 7)}
+    frequency = data.train.allele_frequency()
+    assert np.minimum(frequency, 1 - frequency).min() >= 0.05
 
 
 def test_tracts_of_men_are_of_their_one_haplotype(out: Path, tmp_path: Path) -> None:
@@ -194,18 +214,17 @@ def test_several_alternates_are_joined_again(tmp_path: Path, tiny: None) -> None
         record(9100, calls[:, 9], alt="<DEL>", name="gone"),
     )
     path = People(extra=extra).write(tmp_path)
-    succeed("synthesize", path, "-o", tmp_path / "out", "--multiallelic", "join", *TRAINING)
-    facts = json.loads((tmp_path / "out" / "provenance.json").read_text())["filters"]
+    succeed("fit", path, "-o", tmp_path / "model", "--multiallelic", "join", *TRAINING)
+    facts = json.loads((tmp_path / "model" / "provenance.json").read_text())["filters"]
     assert (facts["kept"], facts["n_records"], facts["removed"]) == (63, 63, {})
-    last = list(cyvcf2.VCF(str(tmp_path / "out" / "synthetic.vcf.gz")))[-2:]
+    succeed("sample", tmp_path / "model", "-o", tmp_path / "s.vcf", "--quiet")
+    last = list(cyvcf2.VCF(str(tmp_path / "s.vcf")))[-2:]
     assert [(v.POS, v.ID, v.ALT) for v in last] == [(9000, "three", ["C", "G"]), (9100, "gone", ["<DEL>"])]
     alleles = np.array(last[0].genotype.array())[:, :2]
     assert last[0].INFO["AC"] == ((alleles == 1).sum(), (alleles == 2).sum())
-    succeed("sample", tmp_path / "out" / "model", "-n", "5", "-o", tmp_path / "s.vcf", "--quiet")
-    assert (tmp_path / "s.vcf").read_text().count("\tC,G\t") == 1
-    succeed("fit", path, "-o", tmp_path / "plain", "--no-structural", *TRAINING)
-    facts = json.loads((tmp_path / "plain" / "provenance.json").read_text())["filters"]
-    assert facts["removed"] == {"multi-allelic": 1, "structural-variant": 1}
+    said = [line.split() for line in succeed("inspect", path, "--no-structural").splitlines()]
+    assert ["removed,", "multi-allelic", "1"] in said
+    assert ["removed,", "structural-variant", "1"] in said
 
 
 def test_contigs_and_their_records(tmp_path: Path) -> None:

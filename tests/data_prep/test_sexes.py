@@ -89,6 +89,16 @@ def test_fixploidy_finds_nothing_to_fix(tmp_path: Path) -> None:
     assert body == plain
 
 
+def test_men_may_be_written_with_two_equal_alleles(tmp_path: Path) -> None:
+    twice = record(3_000_000, "0|1 1|1 0|0 0/0 0|0 1|1 .|1", contig="X", name="a")
+    twice += record(4_000_000, "1|1 0|0 0|1 ./. 0|0 0|0 1|1", contig="X", name="b", ref="AT", alt="A")
+    once = record(3_000_000, "0|1 1 0|0 0 0 1 .", contig="X", name="a")
+    once += record(4_000_000, "1|1 0 0|1 . 0 0 1", contig="X", name="b", ref="AT", alt="A")
+    a, b = (read_variants(write(tmp_path, ON_X + body), sexes=SEXES, max_missing=0.5)[0] for body in (twice, once))
+    np.testing.assert_array_equal(a.haplotypes, b.haplotypes)
+    assert a.is_phased
+
+
 REFUSED = {
     "no sexes": (A, None, ("X:3000000", "'M0' is haploid", "--sex")),
     "woman haploid": (
@@ -216,15 +226,9 @@ def test_builds_are_told_by_length_assembly_or_reference() -> None:
     assert build_of(["##reference=file:///GRCh38_full.fa", "##contig=<ID=1>"]) is grch38
     assert build_of(["##contig=<ID=1,length=120000>", "##reference=test"]) is None
     assert build_named("GRCh37") is grch37
-    assert [kind_of(c) for c in ("chrX", "23", "Y", "chrM", "MT", "22", "X_random")] == [
-        "X",
-        "X",
-        "Y",
-        "MT",
-        "MT",
-        "",
-        "",
-    ]
+    assert [kind_of(c) for c in ("chrX", "Y", "chrM", "MT", "22", "X_random")] == ["X", "Y", "MT", "MT", "", ""]
+    assert [kind_of(c, grch37) for c in ("23", "24", "26", "25")] == ["X", "Y", "MT", ""]
+    assert [kind_of(c) for c in ("23", "24", "26")] == ["", "", ""], "autosomes of other species"
     for build in BUILDS:
         assert len(build.lengths) == 24
         inside = np.array([*build.par1, *build.par2])
