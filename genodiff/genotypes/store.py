@@ -265,7 +265,7 @@ def _rebuild(path: Path, header: dict[str, Any]) -> GenotypeModel:
     check_ties(ties, drawn=bounds[-1], sites=len(sites), rare=0 if scarce is None else len(scarce.sites))
     if scarce is not None:
         middle = engine.denoiser.backgrounds[len(config.scales) // 2]
-        check_rare(scarce, sites=len(sites), anchors=header["n_anchors"], tiles=len(middle.sizes))
+        check_rare(scarce, sites=len(sites), anchors=header["n_anchors"], tiles=middle.get_buffer("sizes").shape[0])
     observed, repaired = (float("nan") if v is None else float(v) for v in header["inbreeding"])
     model._meta = _Meta(
         sites=sites,
