@@ -1,6 +1,7 @@
-"""Do the chromosomes of a synthetic person belong together? By what each of them was told of the person.
+r"""Do the chromosomes of a synthetic person belong together? By what each of them was told of the person.
 
-    python benchmarks/chromosomes.py chr22.vcf.gz --panel panel.tsv --region 22:16000000-24000000 --region 22:44000000-51000000
+    python benchmarks/chromosomes.py chr22.vcf.gz --panel panel.tsv \
+        --region 22:16000000-24000000 --region 22:44000000-51000000
 
 Regions far apart stand for chromosomes. Unlinked sites of each are learned by a model of its own and drawn for the same
 people in three ways: nothing is told (people are drawn freely), their label, or their group. Printed is the correlation
