@@ -8,6 +8,7 @@ care that the model folder does.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +107,9 @@ def read_run(folder: Path | str, *, name: str | None = None) -> Run:
         except ValueError as error:
             raise InputError(f"{folder / 'metrics.csv'}, column {column}: {error}: evaluate again") from error
     curves = {path.stem: _table(path) for path in sorted((folder / "curves").glob("*.csv"))}
-    return Run(name or folder.resolve().name, folder, metrics, curves, _provenance(folder / "provenance.json"))
+    return Run(
+        name or Path(os.path.abspath(folder)).name, folder, metrics, curves, _provenance(folder / "provenance.json")
+    )
 
 
 def _table(path: Path) -> pd.DataFrame:

@@ -71,8 +71,10 @@ def test_the_same_runs_give_the_same_page(runs: Path, tmp_path: Path) -> None:
 def test_chromosomes_are_compared_by_what_they_are_beside_their_floors(runs: Path, tmp_path: Path) -> None:
     arguments = ("compare", runs / "near", runs / "other", "-o", tmp_path / "out")
     refused(tmp_path, *arguments, words=("different sites", "22:1000", "21:1000", "--different-sites"))
-    succeed(*arguments, "--different-sites")
-    assert {name for name in tree(tmp_path / "out") if name.endswith(".png")} == FIGURES
+    succeed(*arguments, "--different-sites", "--figures", "pdf")
+    drawn = {name for name in tree(tmp_path / "out") if name.startswith("figures/")}
+    assert drawn == {name.replace(".png", ".pdf") for name in FIGURES}
+    assert all((tmp_path / "out" / name).read_bytes().startswith(b"%PDF") for name in drawn)
     assert "Their values cannot be compared" in (tmp_path / "out" / "comparison.html").read_text(encoding="utf-8")
 
 

@@ -92,7 +92,7 @@ def test_the_tutorial_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             output = printed.getvalue()
         elif block.language == "sh":
             done = subprocess.run(
-                ["bash", "-euo", "pipefail", "-c", block.text], capture_output=True, text=True, check=False, timeout=300
+                ["bash", "-euo", "pipefail", "-c", block.text], capture_output=True, text=True, check=False, timeout=900
             )
             assert done.returncode == 0, f"line {block.line}: {done.stderr}"
             output = done.stdout
