@@ -44,6 +44,11 @@ __all__ = ["EVERYBODY", "HALF", "ROWS", "Genomes", "Row", "Rule", "compare", "re
 
 NAME = "artificial-genomes"
 KEYS = ("real", "gan", "rbm")
+_UNREADABLE: tuple[type[Exception], ...] = (
+    *DAMAGED, ValueError, LookupError, NotImplementedError, MemoryError, zipfile.BadZipFile,
+)  # fmt: skip
+"""What NumPy raises on a file that is no archive of arrays."""
+
 PUBLISHED = {"RBM": "rbm", "GAN": "gan"}
 MADE = {"genodiff": "genodiff", "independent sites": "independent-sites", "bootstrap": "bootstrap"}
 """What is fitted here. The last two are the extremes: no linkage, and everybody a copy."""
@@ -170,7 +175,7 @@ def _alleles(path: Path) -> dict[str, NDArray[np.int8]]:
             if absent:
                 raise InputError(f"{path} has no array {absent[0]!r}: give an .npz with the arrays {', '.join(KEYS)}")
             arrays = {key: file[key] for key in KEYS}
-    except (*DAMAGED, ValueError, LookupError, NotImplementedError, MemoryError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         why = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
         raise InputError(f"{path} is no .npz of numbers that can be read{why}: copy or make the file again") from error
     for key, array in arrays.items():
