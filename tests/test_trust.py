@@ -8,19 +8,19 @@ import os
 import shutil
 import signal
 import struct
-import subprocess
-import sys
-import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors import safe_open
 
 from data_prep.errors import InputError
-from genodiff.genotypes import store
+from genodiff.genotypes import config, store
+from genodiff.genotypes.engine import AlleleProblem
 from genodiff.loading import unchanged
-from tests.commands import ROOT, TRAINING, People, assert_refusal, run, tree
+from tests.commands import ROOT, TINY, TRAINING, People, assert_refusal, run, tree
 
 PACKAGES = ("data_prep", "genodiff", "imaging", "benchmarks")
 FORBIDDEN = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "joblib"}
@@ -175,34 +175,30 @@ def test_commands_notice_that_an_input_changes(
     assert tree(tmp_path) == {"people.vcf", "others.vcf"}
 
 
-TRAINS = """
-from genodiff.genotypes import config
-from tests.commands import TINY
-from dataclasses import replace
-config.PRESETS["fast"] = replace(TINY, training=replace(TINY.training, steps=100_000, checkpoint_seconds=1e9))
-from genodiff.cli import main
-main()
-"""
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_run_that_is_asked_to_end_keeps_its_state_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, status: int
+) -> None:
+    """No checkpoint is due before the signal: it is written because of it, after the step it came in."""
+    seldom = replace(TINY, training=replace(TINY.training, checkpoint_seconds=1e9))
+    monkeypatch.setitem(config.PRESETS, "fast", seldom)
+    true_loss, calls = AlleleProblem.loss, []
 
+    def loss(self: AlleleProblem, *arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 7:
+            signal.raise_signal(number)
+        return true_loss(self, *arguments)
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_run_that_is_asked_to_end_keeps_its_state_and_says_so(tmp_path: Path, number: signal.Signals) -> None:
-    """There is no checkpoint before the signal: it is written because of it, after a whole step."""
-    people, partial = People().write(tmp_path), tmp_path / ".model.partial"
-    arguments = ["fit", people, "-o", tmp_path / "model", *TRAINING]
-    process = subprocess.Popen(
-        [sys.executable, "-c", TRAINS, *map(str, arguments)], cwd=ROOT, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    # Handlers of training are another pair than those of the command: seen in the set of caught signals from outside is
-    # neither, so wait until reading is done and well beyond.
-    while process.poll() is None and not partial.exists():
-        time.sleep(0.01)
-    time.sleep(8)
-    process.send_signal(number)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[number], said
-    assert len(said.splitlines()) == 1
-    assert "the same command goes on" in said
-    assert not (tmp_path / "model").exists()
-    assert {path.name for path in partial.iterdir()} == {"checkpoint.safetensors"}
+    monkeypatch.setattr(AlleleProblem, "loss", loss)
+    command = ("fit", People().write(tmp_path), "-o", tmp_path / "model", *TRAINING)
+    before = signal.getsignal(number)
+    result = run(*command)
+    assert signal.getsignal(number) is before
+    assert result.exit_code == status
+    assert len(result.stderr.splitlines()) == 1
+    assert "the same command goes on" in result.stderr
+    kept = tmp_path / ".model.partial" / "checkpoint.safetensors"
+    assert tree(tmp_path) == {"people.vcf", ".model.partial", ".model.partial/checkpoint.safetensors"}
+    with safe_open(kept, framework="pt") as handle:
+        assert json.loads(handle.metadata()["state"])["steps"] == 7
