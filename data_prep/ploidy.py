@@ -21,7 +21,7 @@ from data_prep.sexes import Pairs, Sexes
 from data_prep.variants import VariantTable
 
 if TYPE_CHECKING:
-    from data_prep.vcf import SiteBlock
+    from data_prep.records import SiteBlock
 
 __all__ = ["Ploidy", "without_haploid"]
 

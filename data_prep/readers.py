@@ -25,11 +25,12 @@ from data_prep.oxford import ENDINGS, HapsSource
 from data_prep.plink1 import MAGIC, BedSource
 from data_prep.plink2 import PgenSource
 from data_prep.ploidy import Ploidy, without_haploid
+from data_prep.records import SiteBlock
 from data_prep.regions import Region
 from data_prep.sexes import Sexes
 from data_prep.sources import Source
 from data_prep.variants import SITE_COLUMNS, VariantTable
-from data_prep.vcf import SiteBlock, VcfSource
+from data_prep.vcf import VcfSource
 from data_prep.vcfzarr import VcfZarrSource
 
 __all__ = ["open_source", "read_chunks", "read_variants"]

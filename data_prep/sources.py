@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from data_prep.alleles import AlleleRules
 from data_prep.errors import InputError
 from data_prep.filters import Tally
+from data_prep.records import SiteBlock, choose_samples, no_contig, several_contigs
 from data_prep.regions import Region
-from data_prep.vcf import SiteBlock
 
 __all__ = ["PAD", "RecordSource", "Records", "Sites", "Source", "rows_at_once"]
 
@@ -157,7 +157,7 @@ class RecordSource(ABC):
         if twice:
             raise InputError(f"{path}: sample name {twice[0]!r} occurs twice: rename one of them")
         self.everybody = names
-        self.samples = names if samples is None else _chosen(path, names, samples)
+        self.samples = names if samples is None else choose_samples(path, names, samples)
         row = {name: i for i, name in enumerate(names)}
         self._columns = None if self.samples == names else np.array([row[name] for name in self.samples], dtype=np.intp)
 
@@ -178,7 +178,7 @@ class RecordSource(ABC):
             sites, alleles, phased = records.sites, records.alleles, records.phased
             contigs |= dict.fromkeys(sites.contig)
             if region is None and len(contigs) > 1:
-                raise self._several(contigs)
+                raise several_contigs(self.path, contigs)
             keep = np.ones(len(sites), dtype=bool) if region is None else sites.within(region)
             tally.n_records += int(keep.sum())
             for j, reason in enumerate(sites.unusable(rules)):
@@ -191,7 +191,7 @@ class RecordSource(ABC):
             if keep.any():
                 yield self._block(sites[keep], alleles[keep], None if phased is None else phased[keep])
         if region is not None and contigs and region.match(list(contigs)) is None:
-            raise self._no_contig(region, list(contigs))
+            raise no_contig(self.path, region, list(contigs))
 
     def _block(self, sites: Sites, h: NDArray[np.int8], phased: NDArray[np.bool_] | None) -> SiteBlock:
         if h.max() > 1:
@@ -215,47 +215,22 @@ class RecordSource(ABC):
             haploid,
         )  # fmt: skip
 
-    def _no_contig(self, region: Region, known: Sequence[str]) -> InputError:
-        names = ", ".join(known[:8]) or "none"
-        return InputError(f"{self.path} has no contig {region.contig!r} (it has {names}): check the region")
-
-    def _several(self, contigs: Iterable[str]) -> InputError:
-        names = list(contigs)
-        listed = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
-        return InputError(f"{self.path} holds several contigs ({listed}): choose one, for example --region {names[0]}")
-
     def _spans(self, sites: Sites, region: Region | None, *, step: int) -> Iterator[slice]:
         """Rows to read at once, where the sites are known beforehand; counts them."""
         known = list(dict.fromkeys(sites.contig))
         if region is None:
             if len(known) > 1:
-                raise self._several(known)
+                raise several_contigs(self.path, known)
             start, stop = 0, len(sites)
             self.n_records = stop
         else:
             if region.match(known) is None:
-                raise self._no_contig(region, known)
+                raise no_contig(self.path, region, known)
             rows = np.flatnonzero(sites.within(region))
             start, stop = (int(rows[0]), int(rows[-1]) + 1) if len(rows) else (0, 0)
             self.n_records = len(rows)
         for first in range(start - start % step, stop, step):
             yield slice(max(first, start), min(first + step, stop))
-
-
-def _chosen(path: Path, names: list[str], wanted: Sequence[str]) -> list[str]:
-    chosen = [str(name) for name in wanted]
-    if not chosen:
-        raise InputError(f"{path}: the list of samples to read is empty")
-    absent = [name for name in chosen if name not in set(names)]
-    if absent:
-        raise InputError(
-            f"{path} lacks {len(absent):,} of {len(chosen):,} requested samples, the first is {absent[0]!r}: "
-            "check the sample list"
-        )
-    if len(set(chosen)) < len(chosen):
-        twice = next(name for name, count in Counter(chosen).items() if count > 1)
-        raise InputError(f"{path}: sample {twice!r} is requested twice")
-    return chosen
 
 
 def rows_at_once(n_samples: int, *, bytes_per_call: int) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data_prep.vcf import SiteBlock
+from data_prep.records import SiteBlock
 
 __all__ = ["AtSites", "Unlinked"]
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -26,13 +25,14 @@ from data_prep.bcf_plain import PlainRecords
 from data_prep.errors import InputError
 from data_prep.files import FileKind, check_whole, require_file, sniff
 from data_prep.filters import Tally
+from data_prep.records import SiteBlock, choose_samples, no_contig, several_contigs
 from data_prep.regions import Region
 from data_prep.tabix import contig_offsets, require_sound_index, usable_index
 from data_prep.vcf_check import contig_ids, diagnose, format_keys, read_header, scan_body, scan_region
 from data_prep.vcf_plain import PlainLines
 from data_prep.vcf_write import VcfWriter, write_vcf
 
-__all__ = ["SiteBlock", "VcfSource", "VcfWriter", "write_vcf"]
+__all__ = ["VcfSource", "VcfWriter", "write_vcf"]
 
 _PAD = -2
 """cyvcf2's filler where a call has fewer alleles than the widest call of its record."""
@@ -43,51 +43,6 @@ _BLOCK_BYTES = 1 << 21
 
 _Row = tuple[int, str, str, str, str]
 """Position, ID, REF, ALT and INFO of a site."""
-
-
-@dataclass(frozen=True)
-class SiteBlock:
-    """Some consecutive records that passed the structural filters.
-
-    Attributes:
-        haplotypes: int8 (variants, samples, 2), codes 0, 1, −1; a half-call is −1 in both alleles.
-        phased: bool (variants, samples), or ``None`` where every heterozygous call is phased.
-        position: int64 (variants,), bp, 1-based.
-        id: str per variant, ``.`` where there is none.
-        ref: str per variant.
-        alt: str per variant.
-        contig: the one contig of the block, as in the file.
-        haploid: bool (variants, samples), calls of one allele, which is then in both places; ``None`` without any.
-        info: INFO fields of structural variants, empty of others.
-    """
-
-    haplotypes: NDArray[np.int8]
-    phased: NDArray[np.bool_] | None
-    position: NDArray[np.int64]
-    id: list[str]
-    ref: list[str]
-    alt: list[str]
-    contig: str
-    haploid: NDArray[np.bool_] | None = None
-    info: list[str] = field(default_factory=list)
-
-    def take(self, rows: NDArray[np.intp]) -> SiteBlock:
-        """Some of the variants."""
-        h = self.haplotypes[rows]
-        phased = None if self.phased is None else self.phased[rows]
-        if phased is not None and not ((h[:, :, 0] != h[:, :, 1]) & ~phased).any():
-            phased = None
-        return SiteBlock(
-            haplotypes=h,
-            phased=phased,
-            position=self.position[rows],
-            id=[self.id[j] for j in rows],
-            ref=[self.ref[j] for j in rows],
-            alt=[self.alt[j] for j in rows],
-            contig=self.contig,
-            haploid=None if self.haploid is None else self.haploid[rows],
-            info=[self.info[j] for j in rows] if self.info else [],
-        )
 
 
 class VcfSource:
@@ -137,7 +92,7 @@ class VcfSource:
             raise InputError(
                 f"{self.path}: sample name {twice!r} occurs twice in the header; rename with 'bcftools reheader'"
             )
-        self.samples: list[str] = names if samples is None else self._choose(names, samples)
+        self.samples: list[str] = names if samples is None else choose_samples(self.path, names, samples)
         index = {name: i for i, name in enumerate(names)}
         self._columns: NDArray[np.intp] | None = (
             None if self.samples == names else np.array([index[name] for name in self.samples], dtype=np.intp)
@@ -151,21 +106,6 @@ class VcfSource:
         except Exception as error:
             raise InputError(f"{self.path} is not a VCF or BCF file that htslib can open: {_line(error)}") from error
 
-    def _choose(self, names: list[str], wanted: Sequence[str]) -> list[str]:
-        chosen = [str(name) for name in wanted]
-        if not chosen:
-            raise InputError(f"{self.path}: the list of samples to read is empty")
-        absent = [name for name in chosen if name not in set(names)]
-        if absent:
-            raise InputError(
-                f"{self.path} lacks {len(absent):,} of {len(chosen):,} requested samples, the first is {absent[0]!r}: "
-                "check the sample list"
-            )
-        if len(set(chosen)) < len(chosen):
-            twice = next(n for n in chosen if chosen.count(n) > 1)
-            raise InputError(f"{self.path}: sample {twice!r} is requested twice")
-        return chosen
-
     def _indexed(self, region: Region) -> Iterator[Any] | None:
         """The records of a region through a tabix index; ``None`` where there is none to rely on."""
         index = usable_index(self.path) if self.kind == "bgzf" else None
@@ -174,7 +114,7 @@ class VcfSource:
             return None
         contig = region.match(list(offsets))
         if contig is None:
-            raise self._no_contig(region, list(offsets))
+            raise no_contig(self.path, region, list(offsets))
         windows = offsets[contig]
         if not len(windows):
             return iter(())
@@ -208,9 +148,9 @@ class VcfSource:
             scan = scan_body(self.path, self._format_keys)
             self.n_records = scan.n_lines
             if region is None and len(scan.contigs) > 1:
-                raise self._several(scan.contigs)
+                raise several_contigs(self.path, scan.contigs)
             if region is not None and scan.contigs and region.match(scan.contigs) is None:
-                raise self._no_contig(region, scan.contigs)
+                raise no_contig(self.path, region, scan.contigs)
             declared = set(contig_ids("\n".join(self.header)))
             for name in scan.contigs:
                 if name not in declared:
@@ -232,17 +172,6 @@ class VcfSource:
         except Exception as error:
             raise self._malformed(sum(counts.values()), [], error) from error
         return counts
-
-    def _no_contig(self, region: Region, known: Sequence[str]) -> InputError:
-        names = ", ".join(known[:8]) or "none"
-        return InputError(f"{self.path} has no contig {region.contig!r} (it has {names}): check the region")
-
-    def _several(self, contigs: Sequence[str]) -> InputError:
-        names = ", ".join(contigs[:8]) + (", …" if len(contigs) > 8 else "")
-        return InputError(
-            f"{self.path} holds several contigs ({names}): choose one, for example --region {contigs[0]}, or let "
-            "workflows/Snakefile run one after another"
-        )
 
     def _plain(self, plain: PlainLines | PlainRecords, tally: Tally) -> Generator[SiteBlock, None, str]:
         """Blocks of the plain lines a file begins with; returns their contig."""
@@ -315,7 +244,7 @@ class VcfSource:
                     continue
                 if here != contig:
                     if contig and region is None:
-                        raise self._several([contig, here, "…"])
+                        raise several_contigs(self.path, [contig, here, "…"])
                     contig = here
                 tally.n_records += 1
                 ref, alts = record.REF, record.ALT

@@ -1,0 +1,105 @@
+"""Consecutive records of a file as arrays, and what all readers say of people and contigs that are not there."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_prep.errors import InputError
+from data_prep.regions import Region
+
+__all__ = ["SiteBlock", "choose_samples", "no_contig", "several_contigs"]
+
+
+@dataclass(frozen=True)
+class SiteBlock:
+    """Some consecutive records that passed the structural filters.
+
+    Attributes:
+        haplotypes: int8 (variants, samples, 2), codes 0, 1, −1; a half-call is −1 in both alleles.
+        phased: bool (variants, samples), or ``None`` where every heterozygous call is phased.
+        position: int64 (variants,), bp, 1-based.
+        id: str per variant, ``.`` where there is none.
+        ref: str per variant.
+        alt: str per variant.
+        contig: the one contig of the block, as in the file.
+        haploid: bool (variants, samples), calls of one allele, which is then in both places; ``None`` without any.
+        info: INFO fields of structural variants, empty of others.
+    """
+
+    haplotypes: NDArray[np.int8]
+    phased: NDArray[np.bool_] | None
+    position: NDArray[np.int64]
+    id: list[str]
+    ref: list[str]
+    alt: list[str]
+    contig: str
+    haploid: NDArray[np.bool_] | None = None
+    info: list[str] = field(default_factory=list)
+
+    def take(self, rows: NDArray[np.intp]) -> SiteBlock:
+        """Some of the variants."""
+        h = self.haplotypes[rows]
+        phased = None if self.phased is None else self.phased[rows]
+        if phased is not None and not ((h[:, :, 0] != h[:, :, 1]) & ~phased).any():
+            phased = None
+        return SiteBlock(
+            haplotypes=h,
+            phased=phased,
+            position=self.position[rows],
+            id=[self.id[j] for j in rows],
+            ref=[self.ref[j] for j in rows],
+            alt=[self.alt[j] for j in rows],
+            contig=self.contig,
+            haploid=None if self.haploid is None else self.haploid[rows],
+            info=[self.info[j] for j in rows] if self.info else [],
+        )
+
+
+def choose_samples(path: Path, names: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """The people to read, in the order they are wanted in.
+
+    Args:
+        path: the file, for messages.
+        names: everybody in it.
+        wanted: people to read.
+
+    Raises:
+        InputError: nobody is wanted, or somebody twice or who is not there.
+    """
+    chosen = [str(name) for name in wanted]
+    if not chosen:
+        raise InputError(f"{path}: the list of samples to read is empty")
+    known = set(names)
+    absent = [name for name in chosen if name not in known]
+    if absent:
+        raise InputError(
+            f"{path} lacks {len(absent):,} of {len(chosen):,} requested samples, the first is {absent[0]!r}: "
+            "check the sample list"
+        )
+    twice = next((name for name, count in Counter(chosen).items() if count > 1), None)
+    if twice is not None:
+        raise InputError(f"{path}: sample {twice!r} is requested twice")
+    return chosen
+
+
+def no_contig(path: Path, region: Region, known: Sequence[str]) -> InputError:
+    """The error of a region whose contig a file lacks."""
+    return InputError(
+        f"{path} has no contig {region.contig!r} (it has {', '.join(known[:8]) or 'none'}): check the region"
+    )
+
+
+def several_contigs(path: Path, contigs: Iterable[str]) -> InputError:
+    """The error of a file with several contigs of which none was chosen."""
+    names = list(contigs)
+    listed = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+    return InputError(
+        f"{path} holds several contigs ({listed}): choose one, for example --region {names[0]}, or let "
+        "workflows/Snakefile run one after another"
+    )
