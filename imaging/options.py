@@ -203,6 +203,7 @@ def show_bars(quiet: bool) -> bool:
 
 
 def limit_threads(threads: int | None) -> None:
+    """What :data:`threads_option` says."""
     if threads is not None:
         import torch
 

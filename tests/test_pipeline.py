@@ -142,6 +142,7 @@ def test_provenance_tells_the_whole_run(example: Path) -> None:
     assert facts["configuration"]["data"]["region"] == REGION
     assert facts["configuration"]["fit"] == {
         "preset": "fast", "seed": 3, "device": "auto", "threads": 1, "steps": 20, "anchors": None, "compiled": False,
+        "ignore_memory": False,
     }  # fmt: skip
     assert facts["model_config"]["training"]["steps"] == 20
     for path, role in (

@@ -192,9 +192,14 @@ def test_a_run_that_is_asked_to_end_keeps_its_state_and_says_so(
 
     monkeypatch.setattr(AlleleProblem, "loss", loss)
     command = ("fit", People().write(tmp_path), "-o", tmp_path / "model", *TRAINING)
-    before = signal.getsignal(number)
-    result = run(*command)
-    assert signal.getsignal(number) is before
+    # A shell starts what it puts into the background with Ctrl-C ignored.
+    before = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+    inherited = signal.signal(number, before)
+    try:
+        result = run(*command)
+        assert signal.getsignal(number) is before
+    finally:
+        signal.signal(number, inherited)
     assert result.exit_code == status
     assert len(result.stderr.splitlines()) == 1
     assert "the same command goes on" in result.stderr
