@@ -345,8 +345,8 @@ def learn(model: Path, output: Path, method: str, **o: Any) -> None:
     "--sampler",
     type=click.Choice(["heun", "euler-maruyama", "ancestral", "bridge", "flow"]),
     help="For models of vp, fp-… and cld: the probability flow (heun, default), the reverse equation in equal steps "
-    "(take 1,000), or the exact bridge (100). For spde-… and what they are compared with: the bridge (default; take "
-    "50), or the flow (default of flow matching).",
+    "(take 1,000), or the bridge through the posterior mean (ancestral, 100). For spde-… and what they are compared "
+    "with: the bridge (default; take 50), or the flow (default of flow matching).",
 )
 @seed_option
 @threads_option
@@ -545,8 +545,8 @@ def evaluate(context: click.Context, samples: Path, output: Path, likelihood: bo
 @main.command()
 @click.argument("what", type=click.Choice(["toad", "fp", "spde"]))
 @click.option("-o", "--output", type=PATH, required=True, help="Folder for the page, its tables, figures and models.")
-@click.option("--quick", "extent", flag_value="quick", help="Minutes: small networks, few images.")
-@click.option("--full", "extent", flag_value="full", help="Hours to days, all seeds.")
+@click.option("--quick", is_flag=True, help="Minutes: small networks, few images.")
+@click.option("--full", is_flag=True, help="Hours to days, all seeds.")
 @click.option("--data", type=SetName(), multiple=True, help="Set of images, may be repeated; else those of the page.")
 @click.option("-n", "--samples", type=click.IntRange(min=8), help="Images drawn for a cell, instead of the default.")
 @click.option("--seeds", type=click.IntRange(min=1), help="Seeds (toad: of sampling), instead of the default.")
@@ -554,7 +554,7 @@ def evaluate(context: click.Context, samples: Path, output: Path, likelihood: bo
 @seed_option
 @threads_option
 @click.option("--quiet", is_flag=True, help="No progress bars.")
-def reproduce(what: str, output: Path, extent: str | None, data: tuple[str, ...], **o: Any) -> None:
+def reproduce(what: str, output: Path, quick: bool, full: bool, data: tuple[str, ...], **o: Any) -> None:
     """Repeat the tables and figures of a paper in small.
 
     toad: trajectory-optimal anisotropic diffusion, table 1 and figures 1 to 4. fp: flexible forward processes, tables 1
@@ -570,8 +570,9 @@ def reproduce(what: str, output: Path, extent: str | None, data: tuple[str, ...]
       genodiff imaging reproduce fp --quick -o fp/
       genodiff imaging reproduce spde --full --data emoji -o spde/
     """
-    if extent is None:
-        raise click.UsageError("give --quick or --full")
+    if quick == full:
+        raise click.UsageError("give --quick or --full, and not both")
+    extent = "quick" if quick else "full"
     if o["from_weights"] and what != "toad":
         raise click.UsageError("--from-weights: models are shipped for toad alone")
     limit_threads(o["threads"])

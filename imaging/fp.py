@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ from genodiff.core.schedules import uniform_grid
 from genodiff.core.scores import FlexibleDenoiser, PhaseDenoiser
 from imaging.datasets import LEVEL
 from imaging.errors import ImagingError
-from imaging.models import ImageModel, seeded_unet, time_of_level, tuples
+from imaging.models import ImageModel, known_moments, seeded_unet, time_of_level, tuples
 from imaging.networks import UNet, UNetConfig
 
 __all__ = ["EARLIEST", "PROCESSES", "Flexible", "FlexibleModel", "Process", "SamplerName", "radial_frequency"]
@@ -65,6 +65,8 @@ class Flexible:
 
     def diffusion(self) -> FlexibleDiffusion:
         """The process, with all that is learned at its start, where it is ``vp`` (or ``cld``)."""
+        if self.process not in get_args(Process):
+            raise ValueError(f"{self.process} is no process")
         if self.process == "cld":
             return critically_damped(self.dim, gamma=self.gamma)
         if self.dim % 2 and self.process in ("fp-drift", "fp"):
@@ -216,11 +218,10 @@ class FlexibleModel(ImageModel):
     @classmethod
     def untrained(cls, facts: dict[str, Any]) -> FlexibleModel:
         design, network = Flexible(**tuples(facts["flexible"])), UNetConfig(**tuples(facts["network"]))
-        mean, variance = facts["moments"]
         denoiser = design.denoiser(UNet(design.shape, network, inputs=_inputs(design)))
         return cls(
             network, denoiser, facts["data"], tuple(facts["learned"]),
-            design=design, moments=(float(mean), float(variance)),
+            design=design, moments=known_moments(facts),
         )  # fmt: skip
 
 

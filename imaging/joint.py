@@ -63,14 +63,14 @@ def train_flexible(
         design = Flexible(sets.train.shape, process, rank)
         model = FlexibleModel.new(design, network, moments=sets.train.moments(), source=source.facts(), seed=seed)
         learns = any(p.requires_grad for p in model.process.parameters())
-        model.learned = ("network", *("process",) * learns)
+        first = round(jointly * config.steps) if learns else 0
+        model.learned = ("network", *("process",) * (first > 0))
         rows, held_out = rows_of(sets, model.standardised)
         objective = Evidence(evidence_grid(model.process, epsilon=EARLIEST))
         problem = VectorProblem(
             model.denoiser, rows, held_out, grid=objective.grid, batch=config.batch, seed=seed, repeats=REPEATS,
             objective=_of_dequantised(model, objective), at_once=AT_ONCE,
         )  # fmt: skip
-        first = round(jointly * config.steps) if learns else 0
         stages = {"joint-": first, "": config.steps - first}
         result = TrainingResult()
         for stage, steps in stages.items():
@@ -82,7 +82,10 @@ def train_flexible(
                     within=(0 if stage else first, config.steps), progress=progress,
                 )  # fmt: skip
             if steps:
-                result = replace(done, steps=result.steps + done.steps)
+                before = result.history[-1]["seconds"] if result.history else 0.0
+                told = [{**row, "step": result.steps + row["step"], "seconds": before + row["seconds"]}
+                        for row in done.history]  # fmt: skip
+                result = replace(done, steps=result.steps + done.steps, history=[*result.history, *told])
         finish(
             model,
             folder,

@@ -33,16 +33,19 @@ class Bits:
     Attributes:
         each: (n,).
         evaluations: of the right-hand side of the flow for each batch.
+        bound: whether they are an upper bound of the bits.
     """
 
     each: NDArray[np.float64]
     evaluations: tuple[int, ...]
+    bound: bool = False
 
     def table(self) -> pd.DataFrame:
         """One row: metric, value, its standard error over images, n."""
         n = len(self.each)
         error = float(self.each.std(ddof=1) / math.sqrt(n)) if n > 1 else math.nan
-        return pd.DataFrame([{"metric": "bits per dimension", "value": self.each.mean(), "se": error, "n": n}])
+        metric = "bits per dimension" + " (bound)" * self.bound
+        return pd.DataFrame([{"metric": metric, "value": self.each.mean(), "se": error, "n": n}])
 
 
 def bits_per_dimension(
@@ -82,7 +85,7 @@ def bits_per_dimension(
         evaluations.append(solved.evaluations)
         nats = solved.nats - 0.5 * d * math.log(variance)
         found.append(-nats.numpy() / (d * math.log(2)) - math.log2(LEVEL))
-    return Bits(np.concatenate(found).astype(np.float64), tuple(evaluations))
+    return Bits(np.concatenate(found).astype(np.float64), tuple(evaluations), model.design.process == "cld")
 
 
 def evaluate_likelihood(

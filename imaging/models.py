@@ -23,7 +23,7 @@ from imaging.errors import ImagingError
 from imaging.files import MARK, writing
 from imaging.networks import UNet, UNetConfig
 
-__all__ = ["ImageModel", "seeded_unet", "time_of_level", "tuples"]
+__all__ = ["ImageModel", "known_moments", "seeded_unet", "time_of_level", "tuples"]
 
 _WEIGHTS = "weights.safetensors"
 
@@ -38,6 +38,18 @@ _KINDS = {
 def tuples(held: dict[str, Any]) -> dict[str, Any]:
     """JSON has lists where a configuration has tuples."""
     return {key: tuple(value) if isinstance(value, list) else value for key, value in held.items()}
+
+
+def known_moments(facts: dict[str, Any]) -> tuple[float, float]:
+    """Mean and variance of the values, as the facts of a model tell.
+
+    Raises:
+        ValueError: they are no mean and variance.
+    """
+    mean, variance = map(float, facts["moments"])
+    if not (math.isfinite(mean) and math.isfinite(variance) and variance > 0):
+        raise ValueError(f"{mean} and {variance} are no mean and variance")
+    return mean, variance
 
 
 def seeded_unet(shape: tuple[int, int, int], config: UNetConfig, *, seed: int, inputs: int | None = None) -> UNet:
@@ -194,6 +206,9 @@ class ImageModel(ABC):
         if not {"name", "size"} <= facts["data"].keys():
             raise ValueError("it does not say what it was learned from")
         model = cast(Self, found.untrained(facts))
+        _, height, width = model.shape
+        if facts["data"]["size"] not in (height, width):
+            raise ValueError(f"its images are {height} × {width}, its data of size {facts['data']['size']}")
         if any(not t.isfinite().all() for t in tensors.values() if t.is_floating_point()):
             raise ValueError("not all of its weights are numbers")
         model.denoiser.load_state_dict(tensors)

@@ -27,7 +27,7 @@ from genodiff.core.samplers import Ancestral, HeunODE, Sampler
 from genodiff.core.straight import StraightPath, VelocityDenoiser, velocity_matching
 from imaging.autoencoder import LatentSpace, keep_autoencoder, load_autoencoder
 from imaging.errors import ImagingError
-from imaging.models import ImageModel, seeded_unet, tuples
+from imaging.models import ImageModel, known_moments, seeded_unet, tuples
 from imaging.networks import UNet, UNetConfig
 
 __all__ = ["PROCESSES", "Field", "FieldModel", "Process", "SamplerName", "equal_noise"]
@@ -276,10 +276,9 @@ class FieldModel(ImageModel):
     @classmethod
     def untrained(cls, facts: dict[str, Any]) -> FieldModel:
         design, network = Field(**tuples(facts["field"])), UNetConfig(**tuples(facts["network"]))
-        mean, variance = facts["moments"]
         return cls(
             network, design.denoiser(UNet(design.shape, network)), facts["data"], tuple(facts["learned"]),
-            design=design, moments=(float(mean), float(variance)), sampler=_usual(design),
+            design=design, moments=known_moments(facts), sampler=_usual(design),
         )  # fmt: skip
 
 

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors import safe_open
 
 from data_prep.errors import InputError
+from genodiff.core.training import TrainingConfig, Workers, train
 from genodiff.genotypes import config, store
 from genodiff.genotypes.engine import AlleleProblem
 from genodiff.loading import unchanged
@@ -207,3 +209,33 @@ def test_a_run_that_is_asked_to_end_keeps_its_state_and_says_so(
     assert tree(tmp_path) == {"people.vcf", ".model.partial", ".model.partial/checkpoint.safetensors"}
     with safe_open(kept, framework="pt") as handle:
         assert json.loads(handle.metadata()["state"])["steps"] == 7
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_is_ignored_does_not_end_training_half_way(number: signal.Signals) -> None:
+    """A shell ignores Ctrl-C in what it starts in the background: half a training must not pass for a whole one."""
+
+    class Halving:
+        def __init__(self, weight: torch.Tensor) -> None:
+            self.weight, self.calls = weight, 0
+
+        def loss(self, generator: torch.Generator, workers: Workers) -> torch.Tensor:
+            self.calls += 1
+            if self.calls == 3:
+                signal.raise_signal(number)
+            return self.weight.square().sum()
+
+        def validation(self) -> float:
+            return float(self.weight.detach().square().sum())
+
+    inherited = signal.signal(number, signal.SIG_IGN)
+    module = torch.nn.Linear(2, 1, bias=False)
+    try:
+        result = train(module, Halving(module.weight), TrainingConfig(steps=8), seed=1)
+        assert signal.getsignal(number) is signal.SIG_IGN
+        signal.signal(number, lambda *_: None)
+        with pytest.raises(KeyboardInterrupt):
+            train(module, Halving(module.weight), TrainingConfig(steps=8), seed=1)
+    finally:
+        signal.signal(number, inherited)
+    assert result.steps == 8

@@ -350,6 +350,7 @@ def train(
         state.save(checkpoint, fingerprint=fingerprint)
     if asked:
         signal.raise_signal(asked[0])
+        raise KeyboardInterrupt  # a handler that did not end the process: training is unfinished all the same
     state.swap(state.best)
     return result
 
@@ -358,7 +359,8 @@ def train(
 def _held_back(workers: Workers) -> Iterator[list[signal.Signals]]:
     """Signals that ask this process to end, gathered until a step is done: a half step cannot be gone on from.
 
-    Workers that wait for one another, and threads, are ended as they are.
+    Workers that wait for one another, and threads, are ended as they are. A signal that is ignored stays so, as
+    Ctrl-C is in what a shell starts in the background.
     """
     asked: list[signal.Signals] = []
     if workers.world > 1 or threading.current_thread() is not threading.main_thread():
@@ -368,7 +370,8 @@ def _held_back(workers: Workers) -> Iterator[list[signal.Signals]]:
     def note(number: int, _: object) -> None:
         asked.append(signal.Signals(number))
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    heeded = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, note) for number in heeded}
     try:
         yield asked
     finally:

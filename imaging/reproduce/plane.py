@@ -152,8 +152,9 @@ def exact_velocity(denoiser: FlexibleDenoiser, x: Tensor, t: Tensor, *, width: f
 
 
 def angles(v: Tensor) -> Tensor:
-    """Degrees between velocities and the vertical, up or down, in [0, 90], (B,)."""
-    return torch.atan2(v[:, :2].norm(dim=-1), v[:, 2].abs()).rad2deg()
+    """Degrees between velocities and the vertical, up or down, in [0, 90], (B,); no number where nothing moves."""
+    found = torch.atan2(v[:, :2].norm(dim=-1), v[:, 2].abs()).rad2deg()
+    return found.where((v != 0).any(dim=-1), torch.nan)
 
 
 def _paths(denoiser: FlexibleDenoiser, n: int, steps: int, *, seed: int) -> Tensor:
