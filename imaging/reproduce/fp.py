@@ -109,11 +109,11 @@ QUICK = Settings(
     tasks=(
         Task(
             _DIGITS, UNetConfig(widths=(16, 32), blocks=1),
-            replace(joint.EVIDENCE, steps=120, warmup=20, ema=0.95, validate_every=60), images=20, samples=0,
+            replace(joint.EVIDENCE, steps=80, warmup=20, ema=0.95, validate_every=40), images=16, samples=0,
         ),
         Task(
             _GARMENTS, UNetConfig(widths=(16, 32), blocks=1),
-            replace(joint.EVIDENCE, steps=120, warmup=20, ema=0.95, validate_every=60), images=20, samples=100,
+            replace(joint.EVIDENCE, steps=80, warmup=20, ema=0.95, validate_every=40), images=16, samples=100,
         ),
     ),
     plane=plane.QUICK,

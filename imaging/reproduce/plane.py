@@ -81,7 +81,7 @@ class Settings:
 
 FULL = Settings(TrainingConfig(steps=1500, batch=256, learning_rate=2e-3, weight_decay=0.0, validate_every=500))
 QUICK = Settings(
-    TrainingConfig(steps=300, batch=128, learning_rate=3e-3, weight_decay=0.0, validate_every=150), points=500
+    TrainingConfig(steps=150, batch=128, learning_rate=3e-3, weight_decay=0.0, validate_every=75), points=500
 )
 
 

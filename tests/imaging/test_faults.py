@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from genodiff.core.training import TrainingConfig
-from imaging import runs
+from imaging import joint, runs
 from imaging.errors import ImagingError
 from imaging.files import MARK, Output
 from imaging.networks import UNetConfig
@@ -235,3 +235,36 @@ def test_steps_of_both_stages_are_counted(disc_source: Source, tmp_path: Path) -
         "train", *common, "--process", "fp-noise", "--steps", 4, "--batch", 8, "--quiet", "-o", tmp_path / "m"
     )
     assert said.startswith("4 steps")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"moments": [0.1, -1.0]}, "no mean and variance"),
+        ({"moments": [0.1, float("nan")]}, "no mean and variance"),
+        ({"process": "bogus"}, "is no process"),
+        ({"size": 64}, "of size 64"),
+    ],
+)
+def test_facts_of_a_model_that_cannot_be_are_refused(
+    change: dict[str, object], words: str, disc_source: Source, tmp_path: Path
+) -> None:
+    made = tmp_path / "vp"
+    joint.train_flexible(disc_source, made, process="vp", network=SMALL, config=replace(SHORT, steps=1))
+    facts = json.loads((made / MARK).read_text())
+    for holder in (facts["model"], facts["model"]["flexible"], facts["model"]["data"]):
+        holder.update({key: value for key, value in change.items() if key in holder})
+    (made / MARK).write_text(json.dumps(facts))
+    refused("sample", made, "-o", tmp_path / "s.npz", words=words)
+    assert not (tmp_path / "s.npz").exists()
+
+
+def test_a_process_is_learned_only_if_some_of_the_steps_are_joint(disc_source: Source, tmp_path: Path) -> None:
+    for share, learned in ((0.0, ["network"]), (0.5, ["network", "process"])):
+        out = tmp_path / f"m{share}"
+        joint.train_flexible(
+            disc_source, out, process="fp-noise", jointly=share, network=SMALL, config=replace(SHORT, steps=6)
+        )
+        held = json.loads((out / MARK).read_text())
+        assert held["model"]["learned"] == learned
+        assert [row["step"] for row in held["history"]][-1] == 6
