@@ -244,7 +244,8 @@ def load_features(name: str | Path) -> Features:
     path = _WEIGHTS / f"{short}.safetensors" if short in shipped() else Path(name)
     if not path.is_file():
         raise ImagingError(
-            f"no features are called {name}: choose one of {', '.join(shipped())}, or a file from train-features"
+            f"no features are called {name}: choose one of {', '.join(shipped())}, or with --features a file from "
+            "train-features"
         )
     try:
         with safe_open(path, framework="pt") as handle:

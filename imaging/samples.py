@@ -17,7 +17,7 @@ from torch import nn
 from genodiff.core.networks import count_calls
 from imaging.datasets import Images, from_unit, read_images
 from imaging.errors import ImagingError
-from imaging.files import Output, check_file, writing
+from imaging.files import MARK, Output, check_file, writing
 from imaging.models import ImageModel
 from imaging.runs import Source, facts
 
@@ -105,6 +105,8 @@ def read_samples(path: Path, *, size: int) -> Images:
     """
     if not path.exists():
         raise ImagingError(f"{path} is not there: give an .npz from sample, or a folder or zip of images")
+    if (path / MARK).is_file():
+        raise ImagingError(f"{path} is a model: give what sample drew from it, or ask for --likelihood")
     if path.suffix != ".npz":
         return read_images(path, size=size, name=path.name)
     try:

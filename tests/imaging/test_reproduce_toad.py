@@ -238,7 +238,7 @@ def test_absent_models_are_named(settings: toad.Settings, tmp_path: Path) -> Non
 def test_the_command_refuses_in_one_line(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli.main, ["reproduce", "toad", "-o", str(tmp_path / "x")], prog_name="imaging")
     assert result.exit_code == 2
-    assert result.stderr == "imaging: give --quick or --full (see imaging reproduce --help)\n"
+    assert result.stderr == "imaging: give --quick or --full, and not both (see imaging reproduce --help)\n"
 
 
 def test_the_models_of_the_full_run_fit_into_ten_megabytes(tmp_path: Path) -> None:
