@@ -405,13 +405,13 @@ def little_memory(work: Path) -> Row:
     row = Row("less memory than is needed: refused before training")
     people = work / "many.vcf.gz"
     if not people.exists():
-        code, said = finish(start(("simulate", "coalescent", "--people", "1500", "--length", "3e6", "-o", people)))
+        code, said = finish(start(("simulate", "coalescent", "--people", "1500", "--length", "3000000", "-o", people)))
         assert code == 0, said
     for gigabytes in (4.5, 5):
         size = int(gigabytes * 1e9)
         folder = fresh(work / "memory")
         code, said = finish(
-            start(("fit", people, "-o", folder / "out", *TRAINING),
+            start(("fit", people, "-o", folder / "out", *TRAINING[2:]),
                   lambda size=size: resource.setrlimit(resource.RLIMIT_AS, (size, size)))
         )  # fmt: skip
         row.add(refused(code, said) and "needs about" in said, said)
