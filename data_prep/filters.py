@@ -12,7 +12,7 @@ Records are judged in this order; each removed record is counted once, under the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -276,7 +276,7 @@ class Order:
         self._last = 0
         self._here: set[tuple[str, str]] = set()
 
-    def judge(self, position: NDArray[np.int64], alleles: Sequence[tuple[str, str]], tally: Tally) -> NDArray[np.bool_]:
+    def judge(self, position: NDArray[np.int64], alleles: Iterable[tuple[str, str]], tally: Tally) -> NDArray[np.bool_]:
         """Mask (variants,) of the sites that stay, by position and by REF and ALT; removals go to the tally."""
         if not self._split:
             keep = judge_order(position, last=self._last, tally=tally)

@@ -194,8 +194,7 @@ def read_variants(
             continue
         passing, incomplete = judge_data(block.haplotypes, maf=maf, max_missing=max_missing, tally=tally)
         rows = np.flatnonzero(passing)
-        alleles = [(block.ref[j], block.alt[j]) for j in rows]
-        rows = rows[order.judge(block.position[rows], alleles, tally)]
+        rows = rows[order.judge(block.position[rows], ((block.ref[j], block.alt[j]) for j in rows), tally)]
         if not len(rows):
             continue
         taken = block.take(rows)

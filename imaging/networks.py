@@ -176,11 +176,11 @@ class UNet(nn.Module):
         level = F.silu(level)
         images = x.reshape(-1, self.inputs, *self.shape[1:])
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.training and self.precision == "bfloat16"):
-            out = F.pixel_shuffle(self._through(F.pixel_unshuffle(images, self.config.patch), level), self.config.patch)
+            out = F.pixel_shuffle(self._mapped(F.pixel_unshuffle(images, self.config.patch), level), self.config.patch)
         out = out.to(x.dtype)
         return out.flatten(1) if x.ndim == 2 else out
 
-    def _through(self, folded: Tensor, level: Tensor) -> Tensor:
+    def _mapped(self, folded: Tensor, level: Tensor) -> Tensor:
         h = self.enter(folded.contiguous(memory_format=torch.channels_last))
         skips = []
         for blocks, shrink in zip(self.down, self.shrink, strict=True):

@@ -105,15 +105,17 @@ FULL = Settings(
 )  # fmt: skip
 """Hours of one core."""
 
+_BRIEFLY = replace(joint.EVIDENCE, steps=80, warmup=20, ema=0.95, validate_every=40)
+
 QUICK = Settings(
     tasks=(
         Task(
             _DIGITS, UNetConfig(widths=(16, 32), blocks=1),
-            replace(joint.EVIDENCE, steps=80, warmup=20, ema=0.95, validate_every=40), images=16, samples=0,
+            _BRIEFLY, images=16, samples=0,
         ),
         Task(
             _GARMENTS, UNetConfig(widths=(16, 32), blocks=1),
-            replace(joint.EVIDENCE, steps=80, warmup=20, ema=0.95, validate_every=40), images=16, samples=100,
+            _BRIEFLY, images=16, samples=100,
         ),
     ),
     plane=plane.QUICK,
