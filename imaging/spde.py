@@ -30,12 +30,15 @@ from imaging.errors import ImagingError
 from imaging.models import ImageModel, known_moments, seeded_unet, tuples
 from imaging.networks import UNet, UNetConfig
 
-__all__ = ["PROCESSES", "Field", "FieldModel", "Process", "SamplerName", "equal_noise"]
+__all__ = ["EDGED", "PROCESSES", "Field", "FieldModel", "Process", "SamplerName", "equal_noise"]
 
 Process = Literal["vp-sde", "flow", "blurring", "edge-noise", "spde-isotropic", "spde-drift", "spde-noise", "spde"]
 PROCESSES: tuple[Process, ...] = (
     "vp-sde", "flow", "blurring", "edge-noise", "spde-isotropic", "spde-drift", "spde-noise", "spde"
 )  # fmt: skip
+
+EDGED: tuple[Process, ...] = ("edge-noise", "spde-drift", "spde-noise", "spde")
+"""Those that depend on the edges of the image."""
 
 SamplerName = Literal["bridge", "flow"]
 
@@ -94,7 +97,7 @@ class Field:
     @property
     def has_edges(self) -> bool:
         """Whether the process depends on the edges of the image."""
-        return self.process in ("edge-noise", "spde-drift", "spde-noise", "spde")
+        return self.process in EDGED
 
     def diffusion(self) -> Diffusion:
         """The process; where there are no edges, the Gaussian one that is diagonal in the cosines."""

@@ -29,7 +29,7 @@ from imaging.reproduce import geometry, spde_page
 from imaging.reproduce.judge import Judge
 from imaging.reproduce.stages import Stages
 from imaging.runs import Source
-from imaging.spde import FieldModel, Process, SamplerName
+from imaging.spde import EDGED, FieldModel, Process, SamplerName
 from imaging.strokes import faithfulness, revise, strokes
 
 __all__ = ["FULL", "QUICK", "ROWS", "Settings", "Task", "reproduce", "settings_of"]
@@ -64,6 +64,8 @@ class Task:
         samples: images of a cell.
         encoding: training of an autoencoder of whose latents the models are; ``None`` for pixels.
         precision: of the networks in training.
+        smoothing: ν of every process that has one; see :class:`imaging.spde.Field`.
+        edge: κ of every process that has one.
     """
 
     source: Source
@@ -72,11 +74,19 @@ class Task:
     samples: int
     encoding: TrainingConfig | None = None
     precision: Precision = "float32"
+    smoothing: float = 0.5
+    edge: float = 0.5
 
     @property
     def name(self) -> str:
         """Of the set and its space."""
         return self.source.name if self.encoding is None else f"{self.source.name} latents"
+
+    def coefficients(self, row: str) -> dict[str, float]:
+        """Those of ν and κ on which the process of a row depends."""
+        process = ROWS[row] or ""
+        used = {"smoothing": process.startswith("spde"), "edge": process in EDGED}
+        return {name: getattr(self, name) for name, needed in used.items() if needed}
 
 
 @dataclass(frozen=True)
@@ -165,6 +175,7 @@ def _train(task: Task, row: str, seed: int, encoder: Path | None, progress: bool
     if process is None:
         runs.train_model(task.source, path, **common)
     else:
+        common |= task.coefficients(row)
         denoising.train_field(task.source, path, process=process, autoencoder=encoder, **common)
 
 
@@ -247,7 +258,7 @@ def reproduce(output: Path, settings: Settings, *, command: str, progress: bool 
                 f"{task.name}-{row}".replace(" ", "-"), partial(_train, task, row, seed, encoder, progress),
                 data=judge.data, source=task.source.facts(), network=asdict(task.network),
                 config=asdict(task.training), seed=seed, row=ROWS[row] or "edm", torch=torch.__version__,
-                encoder=latents, precision=task.precision,
+                encoder=latents, precision=task.precision, **task.coefficients(row),
             )  # fmt: skip
             model = ImageModel.load(path)
             if seed == settings.seed:
