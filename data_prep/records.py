@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from data_prep.errors import InputError
 from data_prep.regions import Region
 
-__all__ = ["SiteBlock", "choose_samples", "no_contig", "several_contigs"]
+__all__ = ["SiteBlock", "SiteOrder", "choose_samples", "no_contig", "several_contigs"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,35 @@ class SiteBlock:
             haploid=None if self.haploid is None else self.haploid[rows],
             info=[self.info[j] for j in rows] if self.info else [],
         )
+
+
+class SiteOrder:
+    """Sites as they follow one another in a file: every contig in one place, positions that never go back.
+
+    Attributes:
+        contigs: met so far, in their order.
+        highest: position met so far, bp, on any of them.
+    """
+
+    def __init__(self) -> None:
+        self.contigs: dict[str, None] = {}
+        self.highest = 0
+        self._last = ("", 0)
+
+    def place(self, contig: str, position: int) -> None:
+        """Puts a site behind those before it.
+
+        Raises:
+            ValueError: its contig was left before, or its position lies before the last.
+        """
+        here, last = self._last
+        if contig != here and contig in self.contigs:
+            raise ValueError(f"contig {contig} occurs in two places")
+        if contig == here and position < last:
+            raise ValueError(f"{contig}:{position} lies before {contig}:{last}")
+        self.contigs[contig] = None
+        self.highest = max(self.highest, position)
+        self._last = (contig, position)
 
 
 def choose_samples(path: Path, names: Sequence[str], wanted: Sequence[str]) -> list[str]:

@@ -361,7 +361,10 @@ def _structure(position: int, ref: str, alts: list[str], rules: AlleleRules) -> 
 def _genotypes(record: Any, out: NDArray[np.int16]) -> str | None:
     """Copy the calls of a record into ``out`` (samples, 3), or say why it has none that fit."""
     try:
-        calls = record.genotype.array()
+        genotype = record.genotype
+        if genotype.ploidy < 1:  # a BCF may say so, and the array of it ends the process
+            return "no-GT"
+        calls = genotype.array()
     except Exception:  # cyvcf2 raises a bare Exception (or finds None) where the record has no GT
         return "no-GT"
     if calls.shape[1] == 3:

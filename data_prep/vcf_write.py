@@ -25,6 +25,7 @@ from data_prep.alleles import joined_calls, joined_to_last
 from data_prep.errors import OutputError
 from data_prep.files import BGZF_EOF
 from data_prep.filters import count_rows
+from data_prep.records import SiteOrder
 from data_prep.variants import VariantTable
 from data_prep.vcf_check import contig_ids
 
@@ -131,9 +132,7 @@ class VcfWriter:
         self._temporary = self.path.with_name(
             f".{self.path.name}.{os.getpid()}.tmp{'.vcf' if self._kind == 'text' else '.vcf.gz'}"
         )
-        self._last: tuple[str, int] = ("", 0)
-        self._highest = 0
-        self._seen: list[str] = []
+        self._order = SiteOrder()
         head = _header(self.samples, header=header, contigs=contigs, source=source)
         self._known = set(contig_ids(head))
         self._handle = self._guard(lambda: self._temporary.open("wb"))
@@ -214,16 +213,9 @@ class VcfWriter:
         return b"".join(out)
 
     def _place(self, contig: str, position: int) -> None:
-        if contig != self._last[0]:
-            if contig in self._seen:
-                raise ValueError(f"contig {contig} occurs in two places")
-            if contig not in self._known:
-                raise ValueError(f"contig {contig} is not in the header")
-            self._seen.append(contig)
-        elif position < self._last[1]:
-            raise ValueError(f"{contig}:{position} lies before {contig}:{self._last[1]}")
-        self._last = (contig, position)
-        self._highest = max(self._highest, position)
+        if contig not in self._known:
+            raise ValueError(f"contig {contig} is not in the header")
+        self._order.place(contig, position)
 
     def close(self) -> None:
         """Finish, index and move into place. On failure nothing is left."""
@@ -241,7 +233,7 @@ class VcfWriter:
         index: Path | None = None
         made = self._temporary
         if self._kind == "bgzf":
-            csi = self._highest > _TBI_LAST
+            csi = self._order.highest > _TBI_LAST
             pysam.tabix_index(str(made), preset="vcf", force=True, csi=csi)
             index = Path(f"{made}{'.csi' if csi else '.tbi'}")
         elif self._kind == "bcf":

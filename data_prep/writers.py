@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from data_prep.errors import OutputError
 from data_prep.formats import FORMATS, companions, output_format
+from data_prep.records import SiteOrder
 from data_prep.variants import VariantTable
 from data_prep.vcf_write import VcfWriter
 
@@ -55,8 +56,7 @@ class FilesWriter(ABC):
     def __init__(self, path: Path, samples: list[str], *, header: tuple[str, ...] = ()) -> None:
         self.path, self.samples, self.header = path, [str(name) for name in samples], header
         self.n_variants = 0
-        self._last: tuple[str, int] = ("", 0)
-        self._seen: set[str] = set()
+        self._order = SiteOrder()
         self._folder = self._guard(lambda: Path(tempfile.mkdtemp(dir=path.absolute().parent, prefix=f".{path.name}-")))
         self.hidden: Path = self._folder / path.name
         self._beside = companions(self.hidden)
@@ -90,14 +90,7 @@ class FilesWriter(ABC):
     def _place(self, chunk: VariantTable, part: slice) -> None:
         rows = chunk.sites.iloc[part]
         for contig, position in zip(rows["contig"], rows["position"], strict=True):
-            here, at = str(contig), int(position)
-            if here != self._last[0]:
-                if here in self._seen:
-                    raise ValueError(f"contig {here} occurs in two places")
-                self._seen.add(here)
-            elif at < self._last[1]:
-                raise ValueError(f"{here}:{at} lies before {here}:{self._last[1]}")
-            self._last = (here, at)
+            self._order.place(str(contig), int(position))
 
     @abstractmethod
     def _append(self, chunk: VariantTable, part: slice) -> None:

@@ -18,6 +18,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from data_prep.records import SiteOrder
 from data_prep.variants import SITE_COLUMNS, VariantTable
 from genodiff.genotypes.anchors import Population
 from genodiff.genotypes.config import ModelConfig
@@ -111,7 +112,7 @@ def sites_of(columns: Any) -> pd.DataFrame:
     """The table of sites, checked as that of a :class:`VariantTable` is.
 
     Raises:
-        ValueError: columns are absent, of different lengths, or hold what no VCF does.
+        ValueError: columns are absent, of different lengths, hold what no VCF does, or sites out of order.
     """
     if not isinstance(columns, dict) or not all(isinstance(values, list) for values in columns.values()):
         raise ValueError("sites.json must hold columns")
@@ -129,6 +130,9 @@ def sites_of(columns: Any) -> pd.DataFrame:
     frame = pd.DataFrame(columns)
     if not len(frame):
         raise ValueError("sites.json holds no site")
+    order = SiteOrder()
+    for contig, position in zip(columns["contig"], columns["position"], strict=True):
+        order.place(contig, position)
     return VariantTable(np.empty((0, len(frame), 2), np.int8), frame, pd.DataFrame(index=pd.Index([], name="s"))).sites
 
 
