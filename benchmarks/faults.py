@@ -25,6 +25,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -400,6 +401,13 @@ def twice(command: Callable[[Path], tuple[object, ...]], work: Path) -> Row:
     return row
 
 
+def allow(megabytes: int) -> None:
+    """Limits this process to so much beyond the address space that it has."""
+    has = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    most = has + megabytes * 1_000_000
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
 def little_memory(work: Path) -> Row:
     """Less memory than the run is said to take (``ulimit -v``)."""
     row = Row("less memory than is needed: refused before training")
@@ -407,14 +415,24 @@ def little_memory(work: Path) -> Row:
     if not people.exists():
         code, said = finish(start(("simulate", "coalescent", "--people", "1500", "--length", "3000000", "-o", people)))
         assert code == 0, said
-    for gigabytes in (4.5, 5):
-        size = int(gigabytes * 1e9)
+    for megabytes in (380, 430):
         folder = fresh(work / "memory")
-        code, said = finish(
-            start(("fit", people, "-o", folder / "out", *TRAINING[2:]),
-                  lambda size=size: resource.setrlimit(resource.RLIMIT_AS, (size, size)))
-        )  # fmt: skip
+        arguments = ("fit", people, "-o", folder / "out", *TRAINING[2:])
+        code, said = finish(start(arguments, partial(allow, megabytes)))
         row.add(refused(code, said) and "needs about" in said, said)
+    return row
+
+
+def no_memory(work: Path) -> Row:
+    """Memory that ends on the way, where --ignore-memory was said."""
+    row = Row("memory ends on the way (--ignore-memory): one line, nothing half-written")
+    people = work / "many.vcf.gz"
+    for megabytes in (100, 200, 300):
+        folder = fresh(work / "memory")
+        arguments = ("fit", people, "-o", folder / "out", *TRAINING[2:], "--ignore-memory")
+        code, said = finish(start(arguments, partial(allow, megabytes)))
+        lines = [line for line in said.splitlines() if "warning" not in line]
+        row.add(refused(code, "\n".join(lines)) and "out of memory" in said and not (folder / "out").exists(), said)
     return row
 
 
@@ -461,7 +479,7 @@ def main() -> None:
     if "twice" in chosen:
         note(twice(runs["fit"], work))
     if "memory" in chosen:
-        note(little_memory(work))
+        note(little_memory(work), no_memory(work))
     print("| fault | injected | survived | data lost |\n|---|---:|---:|---:|")
     for row in rows:
         print(f"| {row['fault']} | {row['injected']} | {row['survived']} | {row['lost']} |")

@@ -437,7 +437,7 @@ def outcome(kind: Kind, content: bytes, *, seconds: int = SECONDS) -> str | None
             left = [line for line in lines if line.strip()]
             return f"succeeds and says: {_plain(left[0])}" if left else None
         if code == 2 and len(lines) == 1 and lines[0].startswith("genodiff: "):
-            return None
+            return "takes more memory than it may" if "out of memory" in lines[0] else None
         if lines and "Traceback" in text:
             places = re.findall(r'File "([^"]+)", line (\d+), in (\w+)', text)
             own = [p for p in places if re.search(r"/(genodiff|data_prep)/", p[0]) and "/cli/" not in p[0]]

@@ -105,8 +105,7 @@ def _of_process() -> float | None:
         soft, _ = resource.getrlimit(resource.RLIMIT_AS)
         if soft == resource.RLIM_INFINITY:
             return None
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        return max(0.0, float(soft) - pages * os.sysconf("SC_PAGE_SIZE"))
+        return max(0.0, float(soft) - _of_statm(0))
     except (ImportError, OSError):
         return None
 
@@ -114,9 +113,14 @@ def _of_process() -> float | None:
 def _resident() -> float:
     """What this process already has."""
     try:
-        return float(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+        return _of_statm(1)
     except OSError:
         return 0.0
+
+
+def _of_statm(place: int) -> float:
+    """Bytes of this process: of address space (0), of memory (1)."""
+    return float(int(Path("/proc/self/statm").read_text(encoding="ascii").split()[place]) * os.sysconf("SC_PAGE_SIZE"))
 
 
 def require_memory(needed: float, *, what: str, remedies: str, anyway: bool = False) -> None:

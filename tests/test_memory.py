@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from data_prep.errors import InputError
 from genodiff import memory, pipeline
+from genodiff.errors import as_user_error
 from genodiff.memory import available_bytes, needed_bytes, require_memory
 from tests.commands import TRAINING, People, assert_refusal, run, tree
 
@@ -63,3 +65,30 @@ def test_the_commands_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny:
         result = run(*arguments, "--ignore-memory")
         assert result.exit_code == 0
         assert result.stderr.startswith("genodiff: warning: learning from 40 people")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 8. EiB for an array\nwith more below"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
+        MemoryError(),
+    ],
+)
+def test_memory_that_ends_on_the_way_is_said_in_one_line(error: Exception) -> None:
+    line = as_user_error(error)
+    assert line is not None
+    assert line.startswith("out of memory (")
+    assert "--region" in line
+    assert "\n" not in line
+
+
+def test_another_error_of_torch_is_none_of_memory() -> None:
+    assert as_user_error(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None
+
+
+def test_torch_says_so_where_memory_is_refused() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 58, dtype=torch.uint8)
+    assert "out of memory" in str(as_user_error(caught.value))
