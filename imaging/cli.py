@@ -105,14 +105,14 @@ def main() -> None:
 @click.option(
     "--smoothing",
     type=Real(min=0),
-    default=0.5,
+    default=8.0,
     show_default=True,
     help="How strongly a process of spde-… smooths, pixels² per unit of log noise.",
 )
 @click.option(
     "--edge",
     type=Real(min=0, min_open=True),
-    default=0.5,
+    default=0.1,
     show_default=True,
     help="Gradient, in units of an image's mean, that counts as an edge for spde-… and edge-noise.",
 )
@@ -168,7 +168,7 @@ def train(context: click.Context, output: Path, process: str, **o: Any) -> None:
       genodiff imaging train --data fashion-mnist -o edm/
       genodiff imaging train --data emoji --steps 40000 --widths 48,96,192 -o edm-emoji/
       genodiff imaging train --data mnist --size 28 --widths 24,48 --process fp-noise -o noise/
-      genodiff imaging train --data emoji --process spde --smoothing 0.3 -o spde/
+      genodiff imaging train --data emoji --process spde --smoothing 2 -o spde/
       genodiff imaging train --data cifar10 --data-path cifar-10-batches-bin --widths 128,256,256 -o edm-cifar/
     """
     for name, processes in _MEANT.items():

@@ -17,7 +17,7 @@ from imaging.datasets import ImageSets
 from imaging.files import Output
 from imaging.networks import Precision, UNetConfig, trained_in
 from imaging.runs import AT_ONCE, HELD_OUT, REPEATS, TRAINING, Source, check_size, finish, rows_of
-from imaging.spde import Field, FieldModel, Process, equal_noise
+from imaging.spde import EDGE, SMOOTHING, Field, FieldModel, Process, equal_noise
 
 __all__ = ["DENOISING", "train_field"]
 
@@ -34,8 +34,8 @@ def train_field(
     output: Path,
     *,
     process: Process = "spde",
-    smoothing: float = 0.5,
-    edge: float = 0.5,
+    smoothing: float = SMOOTHING,
+    edge: float = EDGE,
     length: float = 0.0,
     autoencoder: Path | None = None,
     network: UNetConfig,

@@ -30,7 +30,7 @@ from imaging.errors import ImagingError
 from imaging.models import ImageModel, known_moments, seeded_unet, tuples
 from imaging.networks import UNet, UNetConfig
 
-__all__ = ["EDGED", "PROCESSES", "Field", "FieldModel", "Process", "SamplerName", "equal_noise"]
+__all__ = ["EDGE", "EDGED", "PROCESSES", "SMOOTHING", "Field", "FieldModel", "Process", "SamplerName", "equal_noise"]
 
 Process = Literal["vp-sde", "flow", "blurring", "edge-noise", "spde-isotropic", "spde-drift", "spde-noise", "spde"]
 PROCESSES: tuple[Process, ...] = (
@@ -39,6 +39,9 @@ PROCESSES: tuple[Process, ...] = (
 
 EDGED: tuple[Process, ...] = ("edge-noise", "spde-drift", "spde-noise", "spde")
 """Those that depend on the edges of the image."""
+
+SMOOTHING, EDGE = 8.0, 0.1
+"""ν and κ that were best for images of 32 × 32 (docs/results/spde.md)."""
 
 SamplerName = Literal["bridge", "flow"]
 
@@ -67,8 +70,8 @@ class Field:
 
     shape: tuple[int, int, int]
     process: Process = "spde"
-    smoothing: float = 0.5
-    edge: float = 0.5
+    smoothing: float = SMOOTHING
+    edge: float = EDGE
     length: float = 0.0
     images: tuple[int, int, int] | None = None
 

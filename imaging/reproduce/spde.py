@@ -29,7 +29,7 @@ from imaging.reproduce import geometry, spde_page
 from imaging.reproduce.judge import Judge
 from imaging.reproduce.stages import Stages
 from imaging.runs import Source
-from imaging.spde import EDGED, FieldModel, Process, SamplerName
+from imaging.spde import EDGE, EDGED, SMOOTHING, FieldModel, Process, SamplerName
 from imaging.strokes import faithfulness, revise, strokes
 
 __all__ = ["FULL", "QUICK", "ROWS", "Settings", "Task", "reproduce", "settings_of"]
@@ -74,8 +74,8 @@ class Task:
     samples: int
     encoding: TrainingConfig | None = None
     precision: Precision = "float32"
-    smoothing: float = 0.5
-    edge: float = 0.5
+    smoothing: float = SMOOTHING
+    edge: float = EDGE
 
     @property
     def name(self) -> str:

@@ -17,7 +17,7 @@ from imaging.models import ImageModel
 from imaging.networks import UNetConfig
 from imaging.runs import Source
 from imaging.samples import draw
-from imaging.spde import PROCESSES, Field, FieldModel, Process, equal_noise
+from imaging.spde import EDGE, PROCESSES, SMOOTHING, Field, FieldModel, Process, equal_noise
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -159,6 +159,8 @@ def test_an_autoencoder_that_changes_while_a_model_is_learned_is_refused(
 def test_the_commands_know_every_process() -> None:
     assert cli._FIELDS == PROCESSES
     assert cli._LIKELY == fp.PROCESSES
+    defaults = {option.name: option.default for option in cli.main.commands["train"].params}
+    assert (defaults["smoothing"], defaults["edge"]) == (SMOOTHING, EDGE)
 
 
 @pytest.mark.parametrize(
