@@ -29,7 +29,7 @@ from data_prep.records import SiteBlock, choose_samples, no_contig, several_cont
 from data_prep.regions import Region
 from data_prep.tabix import contig_offsets, require_sound_index, usable_index
 from data_prep.vcf_check import contig_ids, diagnose, format_keys, read_header, scan_body, scan_region
-from data_prep.vcf_plain import PlainLines
+from data_prep.vcf_plain import Part, PlainLines
 from data_prep.vcf_write import VcfWriter, write_vcf
 
 __all__ = ["VcfSource", "VcfWriter", "write_vcf"]
@@ -106,8 +106,12 @@ class VcfSource:
         except Exception as error:
             raise InputError(f"{self.path} is not a VCF or BCF file that htslib can open: {_line(error)}") from error
 
-    def _indexed(self, region: Region) -> Iterator[Any] | None:
-        """The records of a region through a tabix index; ``None`` where there is none to rely on."""
+    def _place(self, region: Region) -> tuple[str, int] | None:
+        """Contig of a region and where it begins, by a tabix index; ``None`` where there is none to rely on.
+
+        Raises:
+            InputError: the index has no such contig.
+        """
         index = usable_index(self.path) if self.kind == "bgzf" else None
         offsets = None if index is None else contig_offsets(index)
         if offsets is None:
@@ -116,15 +120,16 @@ class VcfSource:
         if contig is None:
             raise no_contig(self.path, region, list(offsets))
         windows = offsets[contig]
-        if not len(windows):
-            return iter(())
+        return contig, int(windows[min((region.start - 1) >> 14, len(windows) - 1)]) if len(windows) else 0
+
+    def _indexed(self, region: Region) -> Iterator[Any] | None:
+        """The records of a region through a tabix index; ``None`` where there is none to rely on."""
+        place = self._place(region)
+        if place is None:
+            return None
+        contig, offset = place
         count = scan_region(
-            self.path,
-            region,
-            contig,
-            offset=int(windows[min((region.start - 1) >> 14, len(windows) - 1)]),
-            n_samples=len(self._names),
-            declared=self._format_keys,
+            self.path, region, contig, offset=offset, n_samples=len(self._names), declared=self._format_keys
         )
         self.n_records = count
         return self._counted(self._vcf(region.query(contig)), region, count)
@@ -218,14 +223,15 @@ class VcfSource:
         rows: list[_Row] = []
         contig = ""
         number = 0
-        if region is None:
-            lines = PlainRecords if self.kind == "bcf" else PlainLines
-            plain = lines(self.path, width, refuse=partial(_structure, rules=rules), split=split)
+        plain = self._plain_reader(region, width, rules)
+        if plain is not None:
             contig = yield from self._plain(plain, tally)
             if plain.whole:
                 return
             number = plain.n_lines
-        records = islice(self._records(region), number, None)
+        # What was read is read over: of a region, records that lie in it; others reach into it.
+        held = self._records(region) if region is None else self._within(region)
+        records = islice(held, number, None)
         while True:
             try:
                 record = next(records, None)
@@ -240,8 +246,6 @@ class VcfSource:
             number += 1
             try:
                 here, position = record.CHROM, record.POS
-                if region is not None and not region.holds(here, position):
-                    continue
                 if here != contig:
                     if contig and region is None:
                         raise several_contigs(self.path, [contig, here, "…"])
@@ -271,6 +275,23 @@ class VcfSource:
                 rows = []
         if rows:
             yield from self._block(calls[: len(rows)], rows, contig)
+
+    def _plain_reader(self, region: Region | None, width: int, rules: AlleleRules) -> PlainLines | PlainRecords | None:
+        """What reads plain records of the file or region; ``None`` for a region that no index leads to."""
+        refuse, split = partial(_structure, rules=rules), rules.multiallelic != "drop"
+        if region is None:
+            lines = PlainRecords if self.kind == "bcf" else PlainLines
+            return lines(self.path, width, refuse=refuse, split=split)
+        place = self._place(region)
+        if place is None:
+            return None
+        contig, offset = place
+        part = Part(region, contig.encode(), offset)
+        return PlainLines(self.path, width, refuse=refuse, split=split, part=part)
+
+    def _within(self, region: Region) -> Iterator[Any]:
+        """Records of a region; those that merely reach into it are left out."""
+        return (record for record in self._records(region) if region.holds(record.CHROM, record.POS))
 
     def _split(self, record: Any, rules: AlleleRules, out: NDArray[np.int16], tally: Tally) -> list[_Row]:
         """One row for every alternate of a record; its calls go to ``out`` (rows, samples, 3)."""

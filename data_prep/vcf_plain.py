@@ -17,12 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.alleles import is_structural, kept_info
+from data_prep.regions import Region
 from data_prep.vcf_check import is_contig, whole_lines
 
-__all__ = ["PlainBlock", "PlainLines"]
+__all__ = ["Part", "PlainBlock", "PlainLines"]
 
 _LINE = re.compile(rb"([^\t]+)\t(\d{1,9})\t([^\t]+)\t([^\t]+)\t([^\t]+)\t(?:\.|\d+(?:\.\d+)?)\t[^\t]+\t([^\t]+)\tGT\t")
 """Contig, position, ID, REF, ALT and INFO, with a QUAL that needs no judgement and no FORMAT but GT."""
+
+_SITE = re.compile(rb"([^\t\n]+)\t(\d{1,10})\t")
 
 _REF = np.frombuffer(b"0|0\t", dtype="<u4")[0]
 _ALLELES = np.uint32(0x00010001)
@@ -55,8 +58,33 @@ class PlainBlock:
     removed: list[str]
 
 
+@dataclass(frozen=True)
+class Part:
+    """A region of an indexed BGZF file, whose lines are in order.
+
+    Attributes:
+        region: of which the lines are wanted.
+        contig: its name in the file.
+        offset: BGZF virtual offset of a line at or before its first.
+    """
+
+    region: Region
+    contig: bytes
+    offset: int
+
+    def side(self, text: bytes, begin: int) -> int:
+        """-1 for a line before the region or with no place, 0 for one within, 1 for one behind it."""
+        found = _SITE.match(text, begin)
+        if found is None:
+            return -1
+        if found[1] != self.contig:
+            return 1
+        position = int(found[2])
+        return -1 if position < self.region.start else int(position > self.region.end)
+
+
 class PlainLines:
-    """The lines of a text VCF from its first, up to the first line that is not plain.
+    """The lines of a text VCF or of a part of it from its first, up to the first line that is not plain.
 
     Args:
         path: plain, gzip or BGZF.
@@ -64,16 +92,23 @@ class PlainLines:
         refuse: says of position, REF and alternates why a line cannot be used whatever its calls, or ``None``; the
             calls of such a line are counted and not looked at.
         split: whether several alternates are to be split, so that their line is not plain.
+        part: the region to read; the whole file if ``None``.
 
     Attributes:
         n_lines: lines handed over so far.
-        whole: whether these are all lines of the file.
+        whole: whether these are all lines of the file or region.
     """
 
     def __init__(
-        self, path: Path, n_samples: int, *, refuse: Callable[[int, str, list[str]], str | None], split: bool = False
+        self,
+        path: Path,
+        n_samples: int,
+        *,
+        refuse: Callable[[int, str, list[str]], str | None],
+        split: bool = False,
+        part: Part | None = None,
     ) -> None:
-        self._path, self._n, self._refuse, self._split = path, n_samples, refuse, split
+        self._path, self._n, self._refuse, self._split, self._part = path, n_samples, refuse, split, part
         self.n_lines = 0
         self.whole = False
 
@@ -99,6 +134,9 @@ class PlainLines:
                 row = None if found is None or text[stop - 1 : stop] != b"\n" else _row(found)
                 if row is not None and self._split and "," in row[3]:
                     row = None
+                if self._part is not None and (side := self._part.side(text, begin)):
+                    self.whole = side > 0  # a line that goes back is for the other reader to judge
+                    break
                 new = row is not None and found is not None and found[1] != contig
                 if (rows or removed) and (row is None or new or len(rows) == size):
                     block = _block(contig, rows, removed, words)
@@ -131,7 +169,10 @@ class PlainLines:
             yield block
 
     def _bodies(self) -> Iterator[tuple[bytes, int]]:
-        """Pieces of the file below the column line, and where in them the first line begins."""
+        """Pieces of the file below the column line or from the region on, and where in them the first line begins."""
+        if self._part is not None:
+            yield from self._from(self._part)
+            return
         below = False
         for text in whole_lines(self._path):
             begin = 0
@@ -141,6 +182,19 @@ class PlainLines:
                     continue
                 below, begin = True, text.index(b"\n", begin) + 1
             yield text, begin
+
+    def _from(self, part: Part) -> Iterator[tuple[bytes, int]]:
+        there = met = False
+        for text in whole_lines(self._path, offset=part.offset):
+            begin = 0
+            # Before the first record of a contig an index may lead to the header or into another contig.
+            while not there and begin < len(text):
+                side = part.side(text, begin)
+                there = side == 0 or (side > 0 and (met or text.startswith(part.contig + b"\t", begin)))
+                met |= text.startswith(part.contig + b"\t", begin)
+                begin = begin if there else text.index(b"\n", begin) + 1
+            if begin < len(text):
+                yield text, begin
 
 
 def _row(found: re.Match[bytes]) -> Row | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import tempfile
@@ -44,10 +45,10 @@ def files(draw: st.DrawFn) -> str:
     return text if draw(st.booleans()) else text.removesuffix("\n")
 
 
-def outcome(path: Path) -> object:
+def outcome(path: Path, region: str | None = None) -> object:
     """The table and the report, or the message."""
     try:
-        table, report = read_variants(path, maf=None, max_missing=1.0)
+        table, report = read_variants(path, region=region, maf=None, max_missing=1.0)
     except InputError as error:
         return str(error)
     # The sign between the alleles of a homozygous call carries nothing and depends on where blocks end.
@@ -63,6 +64,42 @@ def test_both_readers_agree(text: str) -> None:
         fast = outcome(path)
         patch.setattr(PlainLines, "blocks", lambda self: iter(()))
         assert fast == outcome(path)
+
+
+@given(files(), st.integers(1, 90), st.integers(0, 90), st.booleans())
+@settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+def test_both_readers_agree_on_a_region(text: str, first: int, length: int, between: bool) -> None:
+    """Of an indexed file, with other contigs before and behind."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        if between:
+            text = text.replace("##contig=<ID=22>", "##contig=<ID=21>\n##contig=<ID=22>\n##contig=<ID=23>")
+            head, columns, body = re.split(r"(?m)^(#CHROM.*\n)", text)
+            others = [record(40, "0|0 0|1 1|1 1|0", contig=contig) for contig in ("21", "23")]
+            text = f"{head}{columns}{others[0]}{body.rstrip()}\n{others[1]}"
+        path = Path(folder) / "x.vcf.gz"
+        with pysam.BGZFile(str(path), "wb") as sink:
+            sink.write(text.encode())
+        pysam.tabix_index(str(path), preset="vcf")
+        region = f"22:{first}-{first + length}"
+        fast = outcome(path, region)
+        patch.setattr(PlainLines, "blocks", lambda self: iter(()))
+        assert fast == outcome(path, region)
+
+
+def test_a_region_needs_no_other_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over several windows of the index, of which some are empty."""
+    positions = [*range(100, 40_000, 700), *range(90_000, 130_000, 900)]
+    lines = [record(at, "0|1 .|. 1/1 0|0", contig=contig) for contig in ("21", "22", "23") for at in positions]
+    path = tmp_path / "x.vcf.gz"
+    with pysam.BGZFile(str(path), "wb") as sink:
+        sink.write((header(contigs=("21", "22", "23")) + "".join(lines)).encode())
+    pysam.tabix_index(str(path), preset="vcf")
+    monkeypatch.setattr(VcfSource, "_records", lambda *_: pytest.fail("cyvcf2 was asked"))
+    for start, end in ((1, 10**6), (20_000, 30_000), (39_999, 90_000), (120_001, 125_000)):
+        table, report = read_variants(path, region=f"22:{start}-{end}", maf=None, max_missing=1.0)
+        inside = [at for at in positions if start <= at <= end]
+        assert table.sites["position"].tolist() == inside
+        assert report.n_records == len(inside)
 
 
 @pytest.mark.skipif(shutil.which("bcftools") is None, reason="bcftools makes the BCF")
