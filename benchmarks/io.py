@@ -79,7 +79,10 @@ def job(arguments: argparse.Namespace) -> None:
     """One measurement in this process; the result goes to stdout as JSON."""
     if arguments.job == "read":
         begin = time.perf_counter(), time.process_time()
-        calls = sum(chunk.haplotypes.shape[0] * chunk.n_variants for chunk in read_chunks(arguments.file)[2])
+        calls = sum(
+            chunk.haplotypes.shape[0] * chunk.n_variants
+            for chunk in read_chunks(arguments.file, region=arguments.region)[2]
+        )
         wall, cpu = time.perf_counter() - begin[0], time.process_time() - begin[1]
         assert calls == arguments.people * arguments.sites, calls
     else:
@@ -89,11 +92,16 @@ def job(arguments: argparse.Namespace) -> None:
     print(json.dumps([wall, cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
 
 
-def ours(kind: str, file: Path, options: argparse.Namespace, *, known: bool = False) -> Cost:
+def ours(kind: str, file: Path, options: argparse.Namespace, *, known: bool = False, region: str | None = None) -> Cost:
     """A job of this script in a process of its own; the start of Python and its imports do not count."""
     command = [sys.executable, __file__, "--job", kind, "--file", str(file)]
     command += [f"--{name}={getattr(options, name)}" for name in ("people", "sites", "threads", "seed")]
-    run = subprocess.run([*command, *(["--known"] if known else [])], check=True, capture_output=True, text=True)
+    run = subprocess.run(
+        [*command, *(["--known"] if known else []), *(["--region", region] if region else [])],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     return Cost(*json.loads(run.stdout))
 
 
@@ -156,6 +164,9 @@ def measure(options: argparse.Namespace, folder: Path) -> Iterator[str]:
         label, command = beside.get(name, ("", []))
         other = theirs(command, folder) if command else None
         yield row(f"read .{name.split('.', 1)[1]}", ours("read", folder / name, options), label, other)
+    inside = "22:1-2000000000"
+    own = ours("read", vcf, options, region=inside)
+    yield row("read .vcf.gz, --region", own, "bcftools query -r", theirs([*query, "-r", inside, "x.vcf.gz"], folder))
     size = {p.suffix: sum(f.stat().st_size for f in (p, *companions(p))) for p in (folder / "x.pgen", folder / "x.bed")}
     yield (
         f"\nSizes: .vcf.gz {vcf.stat().st_size / 1e6:.1f} MB, "
@@ -176,6 +187,7 @@ def main() -> None:
     parser.add_argument("--job", choices=["read", "write"], help=argparse.SUPPRESS)
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--known", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--region", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.job:
         job(options)
