@@ -47,8 +47,14 @@ ROWS: dict[str, Process | None] = {
 }
 """The process of each row; EDM, in pixels alone, is a model of another kind."""
 
+_MAIN = ("EDM", "VP", "flow matching", "blurring", "isotropic SPDE", "SPDE")
+"""Rows of sets on which the parts of the field are not told apart."""
+
 STROKED = ("VP", "flow matching", "SPDE")
 """Rows that make images from strokes."""
+
+_IN_LATENTS = (0.1, 0.5)
+"""ν and κ that were best for latents of 8 × 8 (docs/results/spde.md)."""
 
 _SAMPLERS: tuple[SamplerName, ...] = ("bridge", "flow")
 
@@ -66,6 +72,7 @@ class Task:
         precision: of the networks in training.
         smoothing: ν of every process that has one; see :class:`imaging.spde.Field`.
         edge: κ of every process that has one.
+        rows: of the tables.
     """
 
     source: Source
@@ -76,6 +83,7 @@ class Task:
     precision: Precision = "float32"
     smoothing: float = SMOOTHING
     edge: float = EDGE
+    rows: tuple[str, ...] = tuple(ROWS)
 
     @property
     def name(self) -> str:
@@ -95,7 +103,7 @@ class Settings:
 
     Attributes:
         tasks: sets of images and spaces.
-        rows: of the tables.
+        rows: of the tables, of those that a set has.
         calls: of the network, for an image.
         levels: noise-to-signal ratios up to which strokes are carried.
         shown: images whose forward processes are compared.
@@ -129,8 +137,8 @@ def _tasks(
     emoji, garments = Source("emoji"), Source("fashion-mnist")
     return (
         Task(emoji, pixels, training, samples, precision=precision),
-        Task(garments, pixels, training, samples, precision=precision),
-        Task(emoji, latents, training, samples, encoding, precision=precision),
+        Task(garments, pixels, training, samples, precision=precision, rows=_MAIN),
+        Task(emoji, latents, training, samples, encoding, precision, *_IN_LATENTS, rows=_MAIN),
     )
 
 
@@ -251,7 +259,7 @@ def reproduce(output: Path, settings: Settings, *, command: str, progress: bool 
         judge, models = judges[task.source.name], {}
         encoder = None if task.encoding is None else _encoder(task, judge, stages, records, settings.seed, progress)
         latents = None if encoder is None else digest_of(encoder)
-        rows = [row for row in settings.rows if encoder is None or ROWS[row] is not None]
+        rows = [row for row in settings.rows if row in task.rows and (encoder is None or ROWS[row] is not None)]
         cells = [(row, settings.seed + k) for k in range(settings.seeds) for row in rows]
         for row, seed in tqdm(cells, desc=task.name, disable=not progress, dynamic_ncols=True):
             path, seconds = stages.folder_of(
