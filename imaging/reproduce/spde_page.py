@@ -198,7 +198,8 @@ def write_page(
     several = f"seeds {seeds[0]}–{seeds[-1]}, mean ± standard deviation" if len(seeds) > 1 else f"seed {seeds[0]}"
     recipes = "; ".join(
         f"{task.name}: widths {', '.join(map(str, task.network.widths))}, {task.training.steps:,} steps of "
-        f"{task.training.batch} in {task.precision}, {task.samples:,} images a cell, ν {task.smoothing:g}, κ {task.edge:g}"
+        f"{task.training.batch} in {task.precision}, {task.samples:,} images a cell, "
+        f"ν {task.smoothing:g}, κ {task.edge:g}"
         for task in settings.tasks
     )
     for name in dict.fromkeys(frame["data"]):
