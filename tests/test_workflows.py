@@ -182,7 +182,10 @@ def test_the_judgement_alone(workspace: Path, environment: dict[str, str]) -> No
         ({"chromosomes": {"1": {}}}, ["chromosomes/1: vcf is missing"]),
         ({"chromosomes": {1: {"vcf": "a.vcf"}, "1": {"vcf": "b.vcf"}}}, ["chromosomes: 1 is given twice"]),
         ({"people": {"labels": {False: 3}}}, ["people/labels: False is no text: put the name in quotes"]),
-        ({"chromosomes": {"1": {"vcf": "x.vcf", "region": 1}}}, ["region: 1 is not of type 'string': put it in quotes"]),
+        (
+            {"chromosomes": {"1": {"vcf": "x.vcf", "region": 1}}},
+            ["region: 1 is not of type 'string': put it in quotes"],
+        ),
         ({"holdout": 0.3, "holdout_samples": "h"}, ["configuration: give holdout or holdout_samples, not both"]),
         ({"people": {"labels": {"A": 3}}}, ["people/labels counts people by labels of a panel, so give panel"]),
         ({"panel_column": "pop"}, ["panel_column names a column of a panel, so give panel"]),
@@ -234,7 +237,9 @@ def test_the_judgement_alone_refuses_what_it_cannot_read(tmp_path: Path, environ
     assert "genodiff evaluate --sex" in faults[0]
     assert "synthetic_panel" in faults[1]
     assert [fault.split(":")[1].strip() for fault in faults[2:]] == [
-        f"chromosomes/{chromosome}/{name}" for chromosome in ("22", "X") for name in ("synthetic", "train", "holdout", "map")
+        f"chromosomes/{chromosome}/{name}"
+        for chromosome in ("22", "X")
+        for name in ("synthetic", "train", "holdout", "map")
     ]
 
 

@@ -35,7 +35,8 @@ def survey(vcf: Path, output: Path, quiet: bool, **o: Any) -> None:
     """Divide the chromosome of VCF into windows, and pick unlinked sites to tell people apart by.
 
     windows.tsv holds a region per line for --region of genodiff fit; unlinked.vcf.gz the sites of MAF ≥ 5 % that are
-    not in LD with one another (r² ≤ .2), for genodiff people.
+    not in LD with one another (r² ≤ .2), for genodiff people. VCF is of an autosome: X goes by itself through genodiff
+    synthesize --sex.
 
     \b
     Example:

@@ -11,12 +11,12 @@ import pandas as pd
 
 from data_prep.errors import InputError
 from data_prep.panels import read_panel
-from data_prep.readers import read_variants
 from data_prep.thinning import AtSites, Unlinked
 from data_prep.vcf import VcfSource
 from genodiff.evaluation.chromosomes import Chromosome, Labels, family
 from genodiff.evaluation.results import COLUMNS, to_frame
 from genodiff.files import atomic_text
+from genodiff.genome.reading import read_autosome
 from genodiff.genome.sheet import Entry, read_sheet
 from genodiff.provenance import Provenance
 from genodiff.report.genome import Judged, write_genome
@@ -127,11 +127,11 @@ def _check_apart(names: dict[str, list[str]], entry: Entry) -> None:
 
 def _chromosome(entry: Entry, names: dict[str, list[str]], *, progress: bool) -> Chromosome:
     """Dosages at unlinked common sites of the training people that all three sets have."""
-    table, _ = read_variants(entry.train, samples=names["train"], choose=Unlinked(), progress=progress)
+    table, _ = read_autosome(entry.train, samples=names["train"], choose=Unlinked(), progress=progress)
     keep = np.unique(np.linspace(0, table.n_variants - 1, min(_SITES, table.n_variants)).round().astype(int))
     tables = {"train": table.select(variants=keep)}
     for side in ("holdout", "synthetic"):
-        tables[side], _ = read_variants(
+        tables[side], _ = read_autosome(
             getattr(entry, side), samples=names[side], maf=None, max_missing=1.0,
             choose=AtSites(tables["train"].sites), progress=progress,
         )  # fmt: skip

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from data_prep.errors import InputError
 from data_prep.panels import attach_panel, read_panel
-from data_prep.readers import read_variants
 from data_prep.splits import read_sample_list, split_by_names, split_people
 from data_prep.thinning import Unlinked
 from data_prep.variants import VariantTable
 from data_prep.vcf import VcfSource
 from genodiff.files import atomic_text
 from genodiff.genome.groups import LEAST_PEOPLE, Grouping, group_people
+from genodiff.genome.reading import read_autosome
 from genodiff.provenance import Provenance
 from genodiff.staging import Staging
 
@@ -160,7 +160,7 @@ def _parts(
     each: list[NDArray[np.int8]] = []
     most = _SITES // len(vcfs)
     for path in vcfs:
-        table, _ = read_variants(
+        table, _ = read_autosome(
             path, samples=names, choose=Unlinked(people=learned.astype(np.intp)), progress=progress
         )
         keep = np.unique(np.linspace(0, table.n_variants - 1, min(most, table.n_variants)).round().astype(int))

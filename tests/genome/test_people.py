@@ -220,6 +220,17 @@ def test_bad_sheets_are_refused(tmp_path: Path, text: str, words: tuple[str, ...
     refused(tmp_path, "genome", sheet, "-o", tmp_path / "genome", words=("sheet.tsv", *words))
 
 
+def test_haploid_calls_are_refused_without_advice_that_cannot_be_taken(tmp_path: Path) -> None:
+    for name, contig in (("x.vcf", "X"), ("y.vcf", "Y")):
+        text = People(n=30, contigs=(contig,)).write(tmp_path, name).read_text()
+        (tmp_path / name).write_text(text.replace("\t0|0", "\t0", 1))
+        for command in ("survey", "people"):
+            line = refused(tmp_path, command, tmp_path / name, "-o", tmp_path / "out",
+                           words=(name, "autosomes alone", "genodiff synthesize --sex"))  # fmt: skip
+            assert "say who is a man" not in line
+            assert "--region" not in line
+
+
 def test_survey_divides_a_chromosome(tmp_path: Path) -> None:
     vcf = People(n=40, sites=60).write(tmp_path)
     said = succeed("survey", vcf, "-o", tmp_path / "survey", "--window-sites", 25, "--quiet")
