@@ -196,6 +196,10 @@ def test_the_judgement_alone(workspace: Path, environment: dict[str, str]) -> No
         ),
         ({"chromosomes": {"X": {"vcf": "x.vcf"}}}, ["chromosomes/X: X is not read here", "x.vcf does not exist"]),
         ({"chromosomes": {"a": {}}, "download": {}}, ["chromosomes/a: only 1 to 22 are downloaded"]),
+        (
+            {"chromosomes": {"a": {"vcf": "c.yaml"}, "b": {"vcf": "c.yaml"}}},
+            ["chromosomes/b: the same file and region as of a"],
+        ),
     ],
 )
 def test_a_bad_configuration_is_refused_a_line_a_fault(
@@ -231,7 +235,10 @@ def test_chromosomes_of_one_copy_are_refused(tmp_path: Path, environment: dict[s
 
 def test_the_judgement_alone_refuses_what_it_cannot_read(tmp_path: Path, environment: dict[str, str]) -> None:
     three = {"synthetic": "s.vcf", "train": "t.vcf", "holdout": "h.vcf", "map": "m"}
-    configuration: dict[str, object] = {"synthetic_panel": "p", "chromosomes": {22: three, "X": {**three, "map": "n"}}}
+    configuration: dict[str, object] = {
+        "synthetic_panel": "p",
+        "chromosomes": {22: three, "X": {**three, "train": "x.vcf"}},
+    }
     faults = refused_faults(tmp_path, environment, configuration, snakefile="evaluate.smk")
     assert "chromosomes/X: X is not read here" in faults[0]
     assert "genodiff evaluate --sex" in faults[0]

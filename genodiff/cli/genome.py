@@ -70,9 +70,9 @@ def survey(vcf: Path, output: Path, quiet: bool, **o: Any) -> None:
 def people(vcfs: tuple[Path, ...], output: Path, force: bool, quiet: bool, **o: Any) -> None:
     """Say once for all chromosomes who is learned from, who is held out and who is to be made.
 
-    VCF… are chromosomes of the same people, or the unlinked.vcf.gz of genodiff survey. Within every label people are
-    divided into groups by principal components of the whole genome. The folder receives panel.tsv (sample, label,
-    group of the real people), train.txt, holdout.txt, people.tsv (the same of those to be made) and groups.tsv.
+    VCF… are chromosomes of the same people, each once, or the unlinked.vcf.gz of genodiff survey. Within every label
+    people are divided into groups by principal components of the whole genome. The folder receives panel.tsv (sample,
+    label, group of the real people), train.txt, holdout.txt, people.tsv (the same of those to be made) and groups.tsv.
 
     \b
     Examples:

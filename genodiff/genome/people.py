@@ -18,7 +18,7 @@ from data_prep.variants import VariantTable
 from data_prep.vcf import VcfSource
 from genodiff.files import atomic_text
 from genodiff.genome.groups import LEAST_PEOPLE, Grouping, group_people
-from genodiff.genome.reading import read_autosome
+from genodiff.genome.reading import Parts, read_autosome
 from genodiff.provenance import Provenance
 from genodiff.staging import Staging
 
@@ -70,7 +70,7 @@ def people(vcfs: Sequence[Path], options: PeopleOptions, output: Path, *, force:
         What was found, in a line.
 
     Raises:
-        InputError: a file that cannot be used, other people in another file, or a label nobody has.
+        InputError: a file that cannot be used, other people in another file, sites twice, or a label nobody has.
         OutputError: the output cannot be written.
     """
     if options.holdout_samples is None and options.holdout == 0:
@@ -158,11 +158,13 @@ def _parts(
 ) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
     """Dosages of two parts of the genome: every other chromosome, or the halves of the only one."""
     each: list[NDArray[np.int8]] = []
+    places = Parts()
     most = _SITES // len(vcfs)
     for path in vcfs:
         table, _ = read_autosome(
             path, samples=names, choose=Unlinked(people=learned.astype(np.intp)), progress=progress
         )
+        places.add(path, table)
         keep = np.unique(np.linspace(0, table.n_variants - 1, min(most, table.n_variants)).round().astype(int))
         each.append(table.select(variants=keep).dosage())
     if len(each) == 1:

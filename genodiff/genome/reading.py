@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 from data_prep.errors import InputError, PloidyError
@@ -10,7 +11,7 @@ from data_prep.filters import FilterReport
 from data_prep.readers import read_variants
 from data_prep.variants import VariantTable
 
-__all__ = ["read_autosome"]
+__all__ = ["Parts", "read_autosome"]
 
 
 def read_autosome(path: str | os.PathLike[str], **options: Any) -> tuple[VariantTable, FilterReport]:
@@ -30,3 +31,27 @@ def read_autosome(path: str | os.PathLike[str], **options: Any) -> tuple[Variant
             f"{error.found}: where chromosomes of the same people go together, autosomes alone are read; "
             "X goes by itself through genodiff synthesize --sex"
         ) from error
+
+
+class Parts:
+    """The parts of the genome that were read, none of them twice: two of the same place would agree by themselves."""
+
+    def __init__(self) -> None:
+        self._known: list[tuple[str, int, int, Path]] = []
+
+    def add(self, path: Path, table: VariantTable) -> None:
+        """Notes where the sites of a file lie.
+
+        Raises:
+            InputError: they lie among those of a file before, on the same contig.
+        """
+        contig = str(table.sites["contig"].iloc[0])
+        start, end = int(table.sites["position"].min()), int(table.sites["position"].max())
+        name = contig.removeprefix("chr")
+        for other, first, last, before in self._known:
+            if other == name and start <= last and first <= end:
+                raise InputError(
+                    f"{path}: {contig}:{start}-{end} overlaps {first}-{last} of {before}: "
+                    "give every part of the genome once, in one file"
+                )
+        self._known.append((name, start, end, path))

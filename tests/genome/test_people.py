@@ -120,6 +120,21 @@ def test_other_people_on_another_chromosome_are_refused(tmp_path: Path) -> None:
     refused(tmp_path, "people", one, two, "-o", tmp_path / "people", words=("two.vcf lacks 'P029'", "bcftools"))
 
 
+def test_a_part_of_the_genome_counts_once(tmp_path: Path, cohort: tuple[list[Path], Path, np.ndarray]) -> None:
+    """Two parts of the same place would agree on everything, ancestry or not."""
+    vcfs, _, _ = cohort
+    out = ("-o", tmp_path / "people")
+    refused(tmp_path, "people", vcfs[0], vcfs[1], vcfs[0], *out, words=("21:", "overlaps", "once", vcfs[0]))
+    one = People(n=30, sites=80).write(tmp_path, "one.vcf")
+    two = People(n=30, sites=40, contigs=("chr22",), seed=4).write(tmp_path, "two.vcf")
+    refused(tmp_path, "people", one, two, *out, words=("two.vcf: chr22:", "overlaps", "one.vcf"))
+    later = tmp_path / "later.vcf"
+    lines = [line.split("\t") for line in two.read_text().splitlines()]
+    moved = [[f[0], str(int(f[1]) + 100_000), *f[2:]] if not f[0].startswith("#") else f for f in lines]
+    later.write_text("\n".join("\t".join(f) for f in moved) + "\n")
+    succeed("people", one, later, *out, "--quiet")
+
+
 def test_people_are_drawn_by_name_and_in_order(tmp_path: Path, fitted: Path) -> None:
     wanted = pd.Series({"zoe": "AFR", "ann": "EUR", "bob": "AFR", "cy": "EUR", "di": "EUR"})
     table = GenotypeModel.load(fitted).sample(people=wanted, seed=3)

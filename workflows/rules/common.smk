@@ -83,6 +83,16 @@ def sex_chromosomes(config, remedy):
     return faults
 
 
+def twice(config):
+    """A fault for each chromosome that is another one over again."""
+    faults, known = [], {}
+    for name, entry in config["chromosomes"].items():
+        place = (entry.get("vcf", entry.get("train")), entry.get("region"))
+        if place[0] is not None and known.setdefault(place, name) != name:
+            faults.append(f"chromosomes/{name}: the same file and region as of {known[place]}: give each part once")
+    return faults
+
+
 def absent_files(config):
     """A fault for each input that does not exist; none where inputs may lie in a storage elsewhere."""
     if workflow.storage_settings.default_storage_provider is not None:
