@@ -35,8 +35,8 @@ def survey(vcf: Path, output: Path, quiet: bool, **o: Any) -> None:
     """Divide the chromosome of VCF into windows, and pick unlinked sites to tell people apart by.
 
     windows.tsv holds a region per line for --region of genodiff fit; unlinked.vcf.gz the sites of MAF ≥ 5 % that are
-    not in LD with one another (r² ≤ .2), for genodiff people. VCF is of an autosome: X goes by itself through genodiff
-    synthesize --sex.
+    not in LD with one another (r² ≤ .2), for genodiff people. VCF is of an autosome: X goes by itself, with
+    --sex of genodiff synthesize.
 
     \b
     Example:
@@ -63,8 +63,9 @@ def survey(vcf: Path, output: Path, quiet: bool, **o: Any) -> None:
 )
 @click.option("--labels", type=Labels(), help="Synthetic people per population label, as in EUR=3000,AFR=2000.")
 @click.option(
-    "--least", type=click.IntRange(min=1), default=25, show_default=True, help="Fewest people learned from in a group."
-)
+    "--least", type=click.IntRange(min=1), default=25, show_default=True,
+    help="Fewest people learned from in a group. A label of fewer is one group all the same, and is told of on stderr.",
+)  # fmt: skip
 @seed_option
 @output_options
 def people(vcfs: tuple[Path, ...], output: Path, force: bool, quiet: bool, **o: Any) -> None:
@@ -87,7 +88,10 @@ def people(vcfs: tuple[Path, ...], output: Path, force: bool, quiet: bool, **o: 
     from genodiff.genome.people import PeopleOptions
     from genodiff.genome.people import people as run
 
-    click.echo(f"{run(vcfs, PeopleOptions(**o), output, force=force, progress=show_bars(quiet))}: {output}")
+    line, notes = run(vcfs, PeopleOptions(**o), output, force=force, progress=show_bars(quiet))
+    for note in notes:
+        click.echo(note, err=True)
+    click.echo(f"{line}: {output}")
 
 
 @click.command()

@@ -92,6 +92,23 @@ def test_people_held_out_take_no_part() -> None:
     assert before.train.tolist() == after.train.tolist()
 
 
+def test_a_column_without_its_panel_is_refused(tmp_path: Path, cohort: tuple[list[Path], Path, np.ndarray]) -> None:
+    vcfs, _, _ = cohort
+    refused(tmp_path, "people", *vcfs, "--panel-column", "pop", "-o", tmp_path / "people", words=("--panel, too",))
+
+
+def test_a_label_of_few_people_is_told_of(tmp_path: Path, cohort: tuple[list[Path], Path, np.ndarray]) -> None:
+    vcfs, panel, _ = cohort
+    arguments = ("people", *vcfs, "--panel", panel, "--quiet")
+    result = run(*arguments, "--least", 50, "-o", tmp_path / "both")
+    assert result.exit_code == 0
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("label PLAIN: 45 people are learned from, fewer than the 50 of --least")
+    assert "like one of 45" in line
+    assert "45 people" not in succeed(*arguments, "--least", 45, "-o", tmp_path / "enough")
+    succeed(*arguments, "--least", 50, "--labels", "MIXED=9", "-o", tmp_path / "large")
+
+
 def test_groups_keep_their_proportions() -> None:
     group, label = np.repeat(["A.1", "A.2"], [30, 10]), np.full(40, "A")
     made = draw_people(group, label, {"A": 12}, seed=1)
@@ -104,6 +121,8 @@ def test_groups_keep_their_proportions() -> None:
         (("--labels", "NOBODY=3"), ("NOBODY", "MIXED, PLAIN", "--labels")),
         (("--holdout", 0), ("--holdout 0", "--holdout-samples")),
         (("--labels", "PLAIN=3", "-n", 5), ("--samples", "--labels")),
+        (("--holdout", 0.99), ("2 people are left to learn from", "hold out fewer")),
+        (("--holdout", 0.002), ("one person held out", "hold out more")),
         (("--labels", "MIXED=0.5+PLAIN=0.5:4"), ("plain labels",)),
     ],
 )
@@ -125,8 +144,8 @@ def test_a_part_of_the_genome_counts_once(tmp_path: Path, cohort: tuple[list[Pat
     vcfs, _, _ = cohort
     out = ("-o", tmp_path / "people")
     refused(tmp_path, "people", vcfs[0], vcfs[1], vcfs[0], *out, words=("21:", "overlaps", "once", vcfs[0]))
-    one = People(n=30, sites=80).write(tmp_path, "one.vcf")
-    two = People(n=30, sites=40, contigs=("chr22",), seed=4).write(tmp_path, "two.vcf")
+    one = People(n=40, sites=80).write(tmp_path, "one.vcf")
+    two = People(n=40, sites=40, contigs=("chr22",), seed=4).write(tmp_path, "two.vcf")
     refused(tmp_path, "people", one, two, *out, words=("two.vcf: chr22:", "overlaps", "one.vcf"))
     later = tmp_path / "later.vcf"
     lines = [line.split("\t") for line in two.read_text().splitlines()]
