@@ -35,8 +35,8 @@ def survey(vcf: Path, output: Path, quiet: bool, **o: Any) -> None:
     """Divide the chromosome of VCF into windows, and pick unlinked sites to tell people apart by.
 
     windows.tsv holds a region per line for --region of genodiff fit; unlinked.vcf.gz the sites of MAF ≥ 5 % that are
-    not in LD with one another (r² ≤ .2), for genodiff people. VCF is of an autosome: X goes by itself, with
-    --sex of genodiff synthesize.
+    not in LD with one another (r² ≤ .2), for genodiff people. VCF is of an autosome: X goes by itself through
+    synthesize --sex.
 
     \b
     Example:
@@ -71,7 +71,7 @@ def survey(vcf: Path, output: Path, quiet: bool, **o: Any) -> None:
 def people(vcfs: tuple[Path, ...], output: Path, force: bool, quiet: bool, **o: Any) -> None:
     """Say once for all chromosomes who is learned from, who is held out and who is to be made.
 
-    VCF… are chromosomes of the same people, each once, or the unlinked.vcf.gz of genodiff survey. Within every label
+    VCF… are chromosomes of the same people, each once, or the unlinked.vcf.gz of survey. Within every label
     people are divided into groups by principal components of the whole genome. The folder receives panel.tsv (sample,
     label, group of the real people), train.txt, holdout.txt, people.tsv (the same of those to be made) and groups.tsv.
 
