@@ -244,13 +244,21 @@ def test_chromosomes_drawn_by_the_same_list_belong_together(
     [
         ("chromosome\tsynthetic\n1\ts.vcf\n", ("no column 'train'",)),
         ("chromosome\tsynthetic\ttrain\tholdout\tjudged\n1\ta\tb\tc\n", ("line 2", "5 fields")),
-        ("chromosome\tsynthetic\ttrain\tholdout\tjudged\n1\ta\tb\tc\td\n", ("1 chromosome", "at least 2")),
+        ("chromosome\tsynthetic\ttrain\tholdout\tjudged\n1\ta\ta\ta\td\n", ("1 chromosome", "at least 2")),
         ("chromosome\tsynthetic\ttrain\tholdout\tjudged\n1\ta\tb\tc\td\n1\ta\tb\tc\td\n", ("line 3", "twice")),
+        ("chromosome\tsynthetic\ttrain\tholdout\tjudged\n1\ta\tb\ta\td\n", ("line 2 (chromosome 1): train /", "/b")),
+        (
+            "chromosome\tsynthetic\ttrain\tholdout\tjudged\n21\ta\ta\tc\te\n22\ta\ta\ta\td\n23\ts\ta\ta\td\n",
+            ("line 2 (chromosome 21): holdout /", "/c, judged /", "e/metrics.csv; line 4 (chromosome 23): synthetic /"),
+        ),
     ],
 )
 def test_bad_sheets_are_refused(tmp_path: Path, text: str, words: tuple[str, ...]) -> None:
     sheet = tmp_path / "sheet.tsv"
     sheet.write_text(text)
+    (tmp_path / "a").touch()
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "metrics.csv").touch()
     refused(tmp_path, "genome", sheet, "-o", tmp_path / "genome", words=("sheet.tsv", *words))
 
 
