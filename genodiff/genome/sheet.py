@@ -41,8 +41,8 @@ def read_sheet(path: Path) -> list[Entry]:
     """Lines of a tab-separated sheet; relative paths count from its folder.
 
     Raises:
-        InputError: a column or a field is absent, a chromosome occurs twice, files do not exist (all of them are named),
-            or there is only one chromosome.
+        InputError: a column or a field is absent, a chromosome occurs twice, files do not exist (all are named), or
+            there is only one chromosome.
     """
     lines = [(number, line) for number, line in read_text(path, what="sheet") if not line.startswith("##")]
     head = lines[0][1].lstrip("#").split("\t") if lines else []
