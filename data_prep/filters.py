@@ -58,7 +58,7 @@ _REMEDY = {
     "structural-variant": "leave --no-structural away",
     "no-position": "give a file with positions from 1",
     "no-GT": "give a file with a GT field",
-    "non-diploid": "give a diploid region (autosomes, or X with --sex)",
+    "non-diploid": "give a diploid region, as of an autosome",
     "missing": "raise the allowed share of missing calls, or impute first",
     "monomorphic": "give more people or another region",
     "maf": "lower --maf",

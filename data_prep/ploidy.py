@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data_prep.builds import Build, Kind, kind_of
-from data_prep.errors import InputError
+from data_prep.errors import InputError, PloidyError
 from data_prep.filters import Tally
 from data_prep.sexes import Pairs, Sexes
 from data_prep.variants import VariantTable
@@ -121,17 +121,17 @@ class Ploidy:
                 f"({int(wrong.any(axis=0).sum()):,} such people from there on): check {check}"
             )
 
-    def _no_sexes(self, block: SiteBlock) -> InputError:
+    def _no_sexes(self, block: SiteBlock) -> PloidyError:
         assert block.haploid is not None
         j, i = np.argwhere(block.haploid)[0]
-        return InputError(
-            f"{self._path}: {block.contig}:{block.position[j]}: the call of sample {self._names[i]!r} is haploid: say "
-            "who is a man with --sex (a table of sample and sex), or in a column sex of the panel"
+        return PloidyError(
+            f"{self._path}: {block.contig}:{block.position[j]}: the call of sample {self._names[i]!r} is haploid",
+            "say who is a man with --sex (a table of sample and sex), or in a column sex of the panel",
         )
 
-    def _not_diploid(self, contig: str, kind: Kind) -> InputError:
+    def _not_diploid(self, contig: str, kind: Kind) -> PloidyError:
         what = "mitochondria have" if kind == "MT" else "Y has"
-        return InputError(
-            f"{self._path}: {contig} is not read, for {what} one copy and what is learned are pairs of haplotypes: "
-            "give an autosome or X with --region"
+        return PloidyError(
+            f"{self._path}: {contig} is not read, for {what} one copy and what is learned are pairs of haplotypes",
+            "give an autosome or X with --region",
         )

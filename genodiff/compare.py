@@ -64,6 +64,12 @@ def compare_runs(runs: Sequence[Run], *, different_sites: bool = False) -> Compa
             )
     difference = next(filter(None, (_difference(runs[0], run) for run in runs[1:])), "")
     if difference and not different_sites:
+        parted = next((run for run in runs[1:] if _split_apart(runs[0], run)), None)
+        if parted is not None:
+            raise InputError(
+                f"{difference}: by --seed or --holdout they hold out other people, and other sites pass --maf: run "
+                "them again with the same --holdout-samples, or say --different-sites"
+            )
         raise InputError(f"{difference}: judge them at the same sites, or say --different-sites (as of chromosomes)")
     verdicts = tuple(judge(run.metrics, holdout_haplotypes=2 * run.holdout_people) for run in runs)
     apart = bool(difference) or not all(_same_people(runs[0], run) for run in runs[1:])
@@ -80,6 +86,21 @@ def _difference(one: Run, other: Run) -> str:
         return ""
     first = next(pair for pair in zip(*sites, strict=False) if pair[0] != pair[1])
     return f"{one.folder} and {other.folder} were judged at different sites (the first are {' and '.join(first)})"
+
+
+def _split_apart(one: Run, other: Run) -> bool:
+    """Whether two runs drew other people of the same genotypes to hold out, as far as their provenance tells."""
+    drawn = []
+    for run in (one, other):
+        configuration, inputs = run.provenance.get("configuration"), run.provenance.get("inputs")
+        data = configuration.get("data") if isinstance(configuration, dict) else None
+        if not isinstance(data, dict) or not isinstance(inputs, dict) or data.get("holdout_samples") is not None:
+            return False
+        files = [file for file in inputs.values() if isinstance(file, dict) and file.get("role") == "genotypes"]
+        drawn.append(
+            ([file.get("sha256") for file in files], data.get("region"), data.get("seed"), data.get("holdout"))
+        )
+    return drawn[0][:2] == drawn[1][:2] and drawn[0][2:] != drawn[1][2:]
 
 
 def _sites(run: Run) -> list[str]:

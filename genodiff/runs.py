@@ -25,6 +25,18 @@ __all__ = ["Run", "read_run", "write_curves"]
 
 _BOUNDS = ("low", "high")
 
+_DECAY = ("middle", "holdout", "synthetic", "train")
+_TEXT = ("contig", "set", "label")
+_CURVES = {
+    "allele_frequency": ("contig", "position", "holdout", "synthetic", "train"),
+    "ld_decay": _DECAY,
+    "ld_decay_cm": _DECAY,
+    "pca": ("set", "PC1"),
+}
+"""Columns that figures need, by curve; of arrays it is ``value``."""
+
+_ARRAYS = ("nearest_", "copied_run_", "kinship_")
+
 
 @dataclass(frozen=True)
 class Run:
@@ -87,7 +99,7 @@ def read_run(folder: Path | str, *, name: str | None = None) -> Run:
         name: what to call the run; the name of the folder if ``None``.
 
     Raises:
-        InputError: it is not such a folder, or a file in it cannot be read.
+        InputError: it is not such a folder, or a file in it cannot be read or is not what its name says.
     """
     folder = Path(folder)
     if not (folder / "metrics.csv").is_file():
@@ -106,7 +118,7 @@ def read_run(folder: Path | str, *, name: str | None = None) -> Run:
             metrics[column] = metrics[column].astype(float)
         except ValueError as error:
             raise InputError(f"{folder / 'metrics.csv'}, column {column}: {error}: evaluate again") from error
-    curves = {path.stem: _table(path) for path in sorted((folder / "curves").glob("*.csv"))}
+    curves = {path.stem: _curve(path) for path in sorted((folder / "curves").glob("*.csv"))}
     return Run(
         name or Path(os.path.abspath(folder)).name, folder, metrics, curves, _provenance(folder / "provenance.json")
     )
@@ -118,6 +130,26 @@ def _table(path: Path) -> pd.DataFrame:
         return pd.read_csv(path, dtype={"label": str}, keep_default_na=False, na_values=[""]).fillna({"label": ""})
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({' '.join(str(error).split())}): evaluate again") from error
+
+
+def _curve(path: Path) -> pd.DataFrame:
+    """A table of ``curves/``, with the columns that a curve of its name has."""
+    frame = _table(path)
+    needed = ("value",) if path.stem.startswith(_ARRAYS) else _CURVES.get(path.stem, ())
+    for column in needed:
+        if column not in frame.columns:
+            raise InputError(f"{path} lacks the column {column}: evaluate again, or leave the table out")
+    for column in frame.columns.difference(list(_TEXT)) if needed and len(frame) else ():
+        values = pd.to_numeric(frame[column], errors="coerce").to_numpy(dtype=float)
+        wrong = np.flatnonzero((np.isnan(values) & frame[column].notna().to_numpy()) | np.isinf(values))
+        if len(wrong):
+            found = frame[column].iloc[wrong[0]]
+            raise InputError(f"{path}, line {wrong[0] + 2}, column {column}: {found!r} is no number: evaluate again")
+    if path.stem == "pca":
+        absent = [name for name in ("holdout", "synthetic") if name not in set(frame["set"])]
+        if absent:
+            raise InputError(f"{path} has no people of the set {absent[0]}: evaluate again")
+    return frame
 
 
 def _provenance(path: Path) -> Mapping[str, Any]:

@@ -114,6 +114,41 @@ def test_what_cannot_be_compared_is_refused(runs: Path, tmp_path: Path) -> None:
     refused(tmp_path, "compare", near, tmp_path / "bad", *out, words=("provenance.json cannot be read",))
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("ld_decay", "low,high,middle\n1,2,1.5\n", ("lacks the column holdout",)),
+        ("pca", "junk\n", ("lacks the column set",)),
+        ("pca", "set,PC1,PC2\nholdout,1,2\n", ("no people of the set synthetic",)),
+        ("pca", "set,PC1,PC2\nholdout,1,2\nsynthetic,far,2\n", ("line 3", "column PC1", "'far'")),
+        ("allele_frequency", "contig,position,holdout,synthetic\n22,1,0,0\n", ("lacks the column train",)),
+        ("nearest_synthetic_to_train", "distance\n3\n", ("lacks the column value",)),
+        ("copied_run_synthetic_train", "value\n3\ninf\n", ("line 3", "column value")),
+    ],
+)
+def test_damaged_curves_are_refused(runs: Path, tmp_path: Path, name: str, text: str, words: tuple[str, ...]) -> None:
+    shutil.copytree(runs / "far", tmp_path / "bad")
+    (tmp_path / "bad" / "curves" / f"{name}.csv").write_text(text)
+    found = (f"curves/{name}.csv", "evaluate again", *words)
+    refused(tmp_path, "compare", runs / "near", tmp_path / "bad", "-o", tmp_path / "out", words=found)
+
+
+def test_runs_that_drew_other_people_are_told_the_remedy(runs: Path, tmp_path: Path) -> None:
+    """Of the same file, one seed beside another: what was held out differs, and so do the sites of --maf."""
+    for seed, name in enumerate(("near", "other")):
+        shutil.copytree(runs / name, tmp_path / name)
+        file = tmp_path / name / "provenance.json"
+        said = json.loads(file.read_text())
+        said["inputs"] = {"c.vcf": {"role": "genotypes", "sha256": "0"}}
+        said["configuration"] = {"data": {"seed": seed, "holdout": 0.25, "holdout_samples": None, "region": None}}
+        file.write_text(json.dumps(said))
+    arguments = ("compare", tmp_path / "near", tmp_path / "other", "-o", tmp_path / "out")
+    refused(tmp_path, *arguments, words=("different sites", "--seed", "--maf", "--holdout-samples"))
+    said["inputs"]["c.vcf"]["sha256"] = "1"
+    file.write_text(json.dumps(said))
+    assert "--seed" not in refused(tmp_path, *arguments, words=("different sites",))
+
+
 def test_a_comparison_does_not_replace_what_it_reads(runs: Path, tmp_path: Path) -> None:
     shutil.copytree(runs / "near", tmp_path / "near")
     words = ("holds the input metrics.csv",)

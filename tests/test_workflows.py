@@ -180,19 +180,90 @@ def test_the_judgement_alone(workspace: Path, environment: dict[str, str]) -> No
         ({"holdout": 2, "seeed": 1}, ["holdout: 2 is", "'seeed' was unexpected"]),
         ({"chromosomes": {}}, ["chromosomes:"]),
         ({"chromosomes": {"1": {}}}, ["chromosomes/1: vcf is missing"]),
+        ({"chromosomes": {1: {"vcf": "a.vcf"}, "1": {"vcf": "b.vcf"}}}, ["chromosomes: 1 is given twice"]),
+        ({"people": {"labels": {False: 3}}}, ["people/labels: False is no text: put the name in quotes"]),
+        (
+            {"chromosomes": {"1": {"vcf": "x.vcf", "region": 1}}},
+            ["region: 1 is not of type 'string': put it in quotes"],
+        ),
+        ({"holdout": 0.3, "holdout_samples": "h"}, ["configuration: give holdout or holdout_samples, not both"]),
+        ({"people": {"labels": {"A": 3}}}, ["people/labels counts people by labels of a panel, so give panel"]),
+        ({"panel_column": "pop"}, ["panel_column names a column of a panel, so give panel"]),
+        ({"panel": "p", "people": {"labels": {"A": 3}, "samples": 3}}, ["people: give samples or labels, not both"]),
+        (
+            {"panel": "p", "holdout_samples": "h", "chromosomes": {1: {"vcf": "y.vcf", "map": "m"}}},
+            ["/p does not exist", "/h does not exist", "chromosomes/1/vcf: /", "chromosomes/1/map: /"],
+        ),
+        ({"chromosomes": {"X": {"vcf": "x.vcf"}}}, ["chromosomes/X: X is not read here", "x.vcf does not exist"]),
+        ({"chromosomes": {"a": {}}, "download": {}}, ["chromosomes/a: only 1 to 22 are downloaded"]),
+        (
+            {"chromosomes": {"a": {"vcf": "c.yaml"}, "b": {"vcf": "c.yaml"}}},
+            ["chromosomes/b: the same file and region as of a"],
+        ),
     ],
 )
 def test_a_bad_configuration_is_refused_a_line_a_fault(
     tmp_path: Path, environment: dict[str, str], change: dict[str, object], words: list[str]
 ) -> None:
-    (tmp_path / "c.yaml").write_text(yaml.safe_dump({"chromosomes": {"1": {"vcf": "x.vcf"}}, **change}))
-    run = start(tmp_path, environment, "-n", "--configfile", "c.yaml")
-    lines = [line for line in run.stderr.splitlines() if line.startswith("workflow: ")]
-    assert run.returncode == 2, run.stderr
-    assert len(lines) == len(words)
-    assert "Traceback" not in run.stderr
-    for line, word in zip(sorted(lines, key=lambda text: "unexpected" in text), words, strict=True):
+    configuration = {"chromosomes": {"1": {"vcf": "x.vcf"}}, **change}
+    faults = refused_faults(tmp_path, environment, configuration)
+    assert len(faults) == len(words)
+    for line, word in zip(sorted(faults, key=lambda text: "unexpected" in text), words, strict=True):
         assert word in line
+
+
+def refused_faults(
+    folder: Path, environment: dict[str, str], configuration: dict[str, object], snakefile: str = "Snakefile"
+) -> list[str]:
+    """The lines in which a configuration is refused."""
+    (folder / "c.yaml").write_text(yaml.safe_dump(configuration))
+    run = start(folder, environment, "-n", "--configfile", "c.yaml", snakefile=snakefile)
+    assert run.returncode == 2, run.stderr
+    assert "Traceback" not in run.stderr
+    return [line for line in run.stderr.splitlines() if line.startswith("workflow: ")]
+
+
+@pytest.mark.parametrize("name", ["X", "chrX", "Y", "MT", "chrM"])
+def test_chromosomes_of_one_copy_are_refused(tmp_path: Path, environment: dict[str, str], name: str) -> None:
+    (tmp_path / "x.vcf").touch()
+    for chromosomes in ({name: {"vcf": "x.vcf"}}, {"a": {"vcf": "x.vcf", "region": f"{name}:1-9"}}):
+        (fault,) = refused_faults(tmp_path, environment, {"chromosomes": chromosomes})
+        assert ("genodiff synthesize --sex" if "X" in name else "leave it out") in fault
+    (fault,) = refused_faults(tmp_path, environment, {"chromosomes": {"chrX": {}}, "download": {}})
+    assert "genodiff synthesize --sex" in fault
+
+
+def test_the_judgement_alone_refuses_what_it_cannot_read(tmp_path: Path, environment: dict[str, str]) -> None:
+    three = {"synthetic": "s.vcf", "train": "t.vcf", "holdout": "h.vcf", "map": "m"}
+    configuration: dict[str, object] = {
+        "synthetic_panel": "p",
+        "chromosomes": {22: three, "X": {**three, "train": "x.vcf"}},
+    }
+    faults = refused_faults(tmp_path, environment, configuration, snakefile="evaluate.smk")
+    assert "chromosomes/X: X is not read here" in faults[0]
+    assert "genodiff evaluate --sex" in faults[0]
+    assert "synthetic_panel" in faults[1]
+    assert [fault.split(":")[1].strip() for fault in faults[2:]] == [
+        f"chromosomes/{chromosome}/{name}"
+        for chromosome in ("22", "X")
+        for name in ("synthetic", "train", "holdout", "map")
+    ]
+
+
+def test_numbers_are_names_of_chromosomes_runs_and_labels(tmp_path: Path, environment: dict[str, str]) -> None:
+    for name in ("c22.vcf", "panel.tsv"):
+        (tmp_path / name).touch()
+    configuration = {
+        "panel": "panel.tsv",
+        "people": {"labels": {7: 30}},
+        "chromosomes": {22: {"vcf": "c22.vcf"}},
+        "runs": {1: {"preset": "fast"}},
+    }
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(configuration))
+    run = start(tmp_path, environment, "-n", "-p", "--configfile", "c.yaml")
+    assert run.returncode == 0, run.stderr
+    assert "survey/22" in run.stdout + run.stderr
+    assert "--labels 7=30" in run.stdout + run.stderr
 
 
 def test_the_example_is_planned_for_one_machine_and_for_slurm(tmp_path: Path, environment: dict[str, str]) -> None:

@@ -18,6 +18,9 @@ OUT = config["output"].rstrip("/")
 CHROMOSOMES = config["chromosomes"]
 PANELS = [config[name] for name in ("panel", "synthetic_panel") if name in config]
 require_programs("genodiff")
+faults = sex_chromosomes(config, "run genodiff evaluate --sex on it by itself") + twice(config) + absent_files(config)
+if faults:
+    refuse(faults)
 
 
 wildcard_constraints:

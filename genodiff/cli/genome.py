@@ -35,7 +35,8 @@ def survey(vcf: Path, output: Path, quiet: bool, **o: Any) -> None:
     """Divide the chromosome of VCF into windows, and pick unlinked sites to tell people apart by.
 
     windows.tsv holds a region per line for --region of genodiff fit; unlinked.vcf.gz the sites of MAF ≥ 5 % that are
-    not in LD with one another (r² ≤ .2), for genodiff people.
+    not in LD with one another (r² ≤ .2), for genodiff people. VCF is of an autosome: X goes by itself through
+    synthesize --sex.
 
     \b
     Example:
@@ -62,16 +63,17 @@ def survey(vcf: Path, output: Path, quiet: bool, **o: Any) -> None:
 )
 @click.option("--labels", type=Labels(), help="Synthetic people per population label, as in EUR=3000,AFR=2000.")
 @click.option(
-    "--least", type=click.IntRange(min=1), default=25, show_default=True, help="Fewest people learned from in a group."
-)
+    "--least", type=click.IntRange(min=1), default=25, show_default=True,
+    help="Fewest people learned from in a group. A label of fewer is one group all the same, and is told of on stderr.",
+)  # fmt: skip
 @seed_option
 @output_options
 def people(vcfs: tuple[Path, ...], output: Path, force: bool, quiet: bool, **o: Any) -> None:
     """Say once for all chromosomes who is learned from, who is held out and who is to be made.
 
-    VCF… are chromosomes of the same people, or the unlinked.vcf.gz of genodiff survey. Within every label people are
-    divided into groups by principal components of the whole genome. The folder receives panel.tsv (sample, label,
-    group of the real people), train.txt, holdout.txt, people.tsv (the same of those to be made) and groups.tsv.
+    VCF… are chromosomes of the same people, each once, or the unlinked.vcf.gz of survey. Within every label
+    people are divided into groups by principal components of the whole genome. The folder receives panel.tsv (sample,
+    label, group of the real people), train.txt, holdout.txt, people.tsv (the same of those to be made) and groups.tsv.
 
     \b
     Examples:
@@ -86,7 +88,10 @@ def people(vcfs: tuple[Path, ...], output: Path, force: bool, quiet: bool, **o: 
     from genodiff.genome.people import PeopleOptions
     from genodiff.genome.people import people as run
 
-    click.echo(f"{run(vcfs, PeopleOptions(**o), output, force=force, progress=show_bars(quiet))}: {output}")
+    line, notes = run(vcfs, PeopleOptions(**o), output, force=force, progress=show_bars(quiet))
+    for note in notes:
+        click.echo(note, err=True)
+    click.echo(f"{line}: {output}")
 
 
 @click.command()

@@ -236,11 +236,19 @@ output_options = stack(
 
 
 def holdout_options(default: float) -> Callable[[F], F]:
-    """``--holdout`` and ``--holdout-samples``."""
+    """``--holdout`` and ``--holdout-samples``, of which one may be given."""
+
+    def either(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+        given = (click.core.ParameterSource.COMMANDLINE, click.core.ParameterSource.ENVIRONMENT)
+        if all(ctx.get_parameter_source(name) in given for name in ("holdout", "holdout_samples")):
+            raise click.UsageError("give either --holdout or --holdout-samples, not both", ctx)
+        return value
+
     return stack(
-        click.option("--holdout", type=Range(0, 1, max_open=True), default=default, show_default=True,
+        click.option("--holdout", type=Range(0, 1, max_open=True), default=default, show_default=True, callback=either,
                      help="Share of people held out, the same share of every label."),
-        click.option("--holdout-samples", type=PATH, help="File with the names of the people to hold out, instead."),
+        click.option("--holdout-samples", type=PATH, callback=either,
+                     help="File with the names of the people to hold out, instead."),
     )  # fmt: skip
 
 

@@ -11,12 +11,12 @@ import pandas as pd
 
 from data_prep.errors import InputError
 from data_prep.panels import read_panel
-from data_prep.readers import read_variants
 from data_prep.thinning import AtSites, Unlinked
 from data_prep.vcf import VcfSource
 from genodiff.evaluation.chromosomes import Chromosome, Labels, family
 from genodiff.evaluation.results import COLUMNS, to_frame
 from genodiff.files import atomic_text
+from genodiff.genome.reading import Parts, read_autosome
 from genodiff.genome.sheet import Entry, read_sheet
 from genodiff.provenance import Provenance
 from genodiff.report.genome import Judged, write_genome
@@ -57,7 +57,7 @@ def judge_genome(
         The verdict, a line per statement.
 
     Raises:
-        InputError: a file that cannot be used, or other people on another chromosome.
+        InputError: a file that cannot be used, other people on another chromosome, or a chromosome twice.
         OutputError: the output cannot be written.
     """
     if (panel is None) != (synthetic_panel is None):
@@ -70,7 +70,8 @@ def judge_genome(
         with provenance.stage("read"):
             names = {side: VcfSource(getattr(entries[0], side)).samples for side in ("train", "holdout", "synthetic")}
             _check_apart(names, entries[0])
-            chromosomes = [_chromosome(entry, names, progress=progress) for entry in entries]
+            places = Parts()
+            chromosomes = [_chromosome(entry, names, places, progress=progress) for entry in entries]
             labels = None
             if panel is not None and synthetic_panel is not None:
                 real, made = read_panel(panel), read_panel(synthetic_panel)
@@ -125,13 +126,14 @@ def _check_apart(names: dict[str, list[str]], entry: Entry) -> None:
             raise InputError(f"{getattr(entry, side)} has {len(who)} people: at least 6 are needed")
 
 
-def _chromosome(entry: Entry, names: dict[str, list[str]], *, progress: bool) -> Chromosome:
+def _chromosome(entry: Entry, names: dict[str, list[str]], places: Parts, *, progress: bool) -> Chromosome:
     """Dosages at unlinked common sites of the training people that all three sets have."""
-    table, _ = read_variants(entry.train, samples=names["train"], choose=Unlinked(), progress=progress)
+    table, _ = read_autosome(entry.train, samples=names["train"], choose=Unlinked(), progress=progress)
+    places.add(entry.train, table)
     keep = np.unique(np.linspace(0, table.n_variants - 1, min(_SITES, table.n_variants)).round().astype(int))
     tables = {"train": table.select(variants=keep)}
     for side in ("holdout", "synthetic"):
-        tables[side], _ = read_variants(
+        tables[side], _ = read_autosome(
             getattr(entry, side), samples=names[side], maf=None, max_missing=1.0,
             choose=AtSites(tables["train"].sites), progress=progress,
         )  # fmt: skip

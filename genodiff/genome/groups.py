@@ -2,7 +2,7 @@
 
 A label says little of a person of mixed descent, and each chromosome learned by itself says the rest anew. Groups are
 what chromosomes are told of a person beside the label: clusters of training people within a label, of at least some 25
-people each, so that a group says of nobody more than that.
+people each, so that a group says of nobody more than that. A label of fewer is one group.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from genodiff.evaluation.structure import fit_pca
 __all__ = ["LEAST_PEOPLE", "MOST_GROUPS", "Grouping", "group_people"]
 
 LEAST_PEOPLE = 25
-"""Fewest training people of a group, unless the label has fewer."""
+"""Fewest training people of a group, unless its label has fewer."""
 
 MOST_GROUPS = 12
 """Most groups of a label."""

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from data_prep.errors import InputError
 from data_prep.panels import attach_panel, read_panel
-from data_prep.readers import read_variants
 from data_prep.splits import read_sample_list, split_by_names, split_people
 from data_prep.thinning import Unlinked
 from data_prep.variants import VariantTable
 from data_prep.vcf import VcfSource
 from genodiff.files import atomic_text
 from genodiff.genome.groups import LEAST_PEOPLE, Grouping, group_people
+from genodiff.genome.reading import Parts, read_autosome
 from genodiff.provenance import Provenance
 from genodiff.staging import Staging
 
@@ -42,7 +42,7 @@ class PeopleOptions:
         holdout_samples: file with the names of the people held out, instead of a share.
         n: synthetic people; as many as are learned from if neither ``n`` nor ``labels`` is given.
         labels: synthetic people per label, instead.
-        least: fewest training people of a group.
+        least: fewest training people of a group, unless its label has fewer.
         seed: of the split, the groups and the draw.
     """
 
@@ -56,7 +56,9 @@ class PeopleOptions:
     seed: int = 1
 
 
-def people(vcfs: Sequence[Path], options: PeopleOptions, output: Path, *, force: bool, progress: bool) -> str:
+def people(
+    vcfs: Sequence[Path], options: PeopleOptions, output: Path, *, force: bool, progress: bool
+) -> tuple[str, list[str]]:
     """Writes ``panel.tsv``, ``train.txt``, ``holdout.txt``, ``people.tsv``, ``groups.tsv`` and ``provenance.json``.
 
     Args:
@@ -67,12 +69,15 @@ def people(vcfs: Sequence[Path], options: PeopleOptions, output: Path, *, force:
         progress: show bars.
 
     Returns:
-        What was found, in a line.
+        What was found, in a line, and of which labels too few people are learned from, a line each.
 
     Raises:
-        InputError: a file that cannot be used, other people in another file, or a label nobody has.
+        InputError: a file that cannot be used, too few people to learn from or held out, other people in another file,
+            sites twice, or a label nobody has.
         OutputError: the output cannot be written.
     """
+    if options.panel is None and options.panel_column is not None:
+        raise InputError("--panel-column names a column of a panel: give --panel, too")
     if options.holdout_samples is None and options.holdout == 0:
         raise InputError(
             "--holdout 0 leaves nobody to judge by: hold out a share, or name people with --holdout-samples"
@@ -97,6 +102,7 @@ def people(vcfs: Sequence[Path], options: PeopleOptions, output: Path, *, force:
         else:
             listed = read_sample_list(options.holdout_samples)
             learned, held = split_by_names(first, listed, source=options.holdout_samples)
+        _check_sides(len(learned), len(held), source=options.holdout_samples)
         wanted = _wanted(options, labels[learned])
         with provenance.stage("read"):
             parts = _parts(vcfs, names, learned, progress=progress)
@@ -114,7 +120,21 @@ def people(vcfs: Sequence[Path], options: PeopleOptions, output: Path, *, force:
         provenance.record("dimensions", found.dimensions)
         provenance.write(staging.path / "provenance.json")
         staging.finish()
-    return _line(found, labels, drawn)
+    return _line(found, labels, drawn), _small(labels[learned], wanted, least=options.least)
+
+
+def _check_sides(learned: int, held: int, *, source: Path | None) -> None:
+    """Refuses what no chromosome could be fitted to, or judged by."""
+    # Here and not above: a file that cannot be used is refused before torch is loaded.
+    from genodiff.genotypes.model import MIN_PEOPLE
+
+    where = "--holdout" if source is None else source
+    if learned < MIN_PEOPLE:
+        raise InputError(
+            f"{where}: {learned} people are left to learn from, at least {MIN_PEOPLE} are needed; hold out fewer"
+        )
+    if held < 2:
+        raise InputError(f"{where}: one person held out is too few to judge by: hold out more")
 
 
 def _same_people(vcfs: Sequence[Path]) -> list[str]:
@@ -158,11 +178,13 @@ def _parts(
 ) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
     """Dosages of two parts of the genome: every other chromosome, or the halves of the only one."""
     each: list[NDArray[np.int8]] = []
+    places = Parts()
     most = _SITES // len(vcfs)
     for path in vcfs:
-        table, _ = read_variants(
+        table, _ = read_autosome(
             path, samples=names, choose=Unlinked(people=learned.astype(np.intp)), progress=progress
         )
+        places.add(path, table)
         keep = np.unique(np.linspace(0, table.n_variants - 1, min(most, table.n_variants)).round().astype(int))
         each.append(table.select(variants=keep).dosage())
     if len(each) == 1:
@@ -219,6 +241,17 @@ def _write(
         atomic_text(folder / f"{name}.tsv", frame.to_csv(sep="\t", index=False, lineterminator="\n"))
     for name, side in (("train", ~held), ("holdout", held)):
         atomic_text(folder / f"{name}.txt", "".join(f"{person}\n" for person in real.loc[side, "sample"]))
+
+
+def _small(labels: NDArray[np.str_], wanted: Mapping[str, int], *, least: int) -> list[str]:
+    """What a label of few people discloses, a line a label that somebody is to be made of."""
+    learned = dict(zip(*np.unique(labels, return_counts=True), strict=True))
+    return [
+        f"label {name}: {learned[name]:,} people are learned from, fewer than the {least:,} of --least: who is made "
+        f"with it is like one of {learned[name]:,}; join it with another label, or leave it out with --labels"
+        for name, count in wanted.items()
+        if count and learned[name] < least
+    ]
 
 
 def _line(found: Grouping, labels: NDArray[np.str_], drawn: pd.DataFrame) -> str:

@@ -41,7 +41,8 @@ def read_sheet(path: Path) -> list[Entry]:
     """Lines of a tab-separated sheet; relative paths count from its folder.
 
     Raises:
-        InputError: a column or a field is absent, a chromosome occurs twice, or there is only one.
+        InputError: a column or a field is absent, a chromosome occurs twice, files do not exist (all are named), or
+            there is only one chromosome.
     """
     lines = [(number, line) for number, line in read_text(path, what="sheet") if not line.startswith("##")]
     head = lines[0][1].lstrip("#").split("\t") if lines else []
@@ -49,6 +50,7 @@ def read_sheet(path: Path) -> list[Entry]:
     if absent:
         raise InputError(f"{path} has no column {absent[0]!r}: give {', '.join(COLUMNS)}, separated by tabs")
     out: dict[str, Entry] = {}
+    faults = []
     for number, line in lines[1:]:
         fields = [field.strip() for field in line.split("\t")]
         if len(fields) != len(head) or not all(fields[head.index(name)] for name in COLUMNS):
@@ -57,7 +59,12 @@ def read_sheet(path: Path) -> list[Entry]:
         if row["chromosome"] in out:
             raise InputError(f"{path}, line {number}: chromosome {row['chromosome']!r} occurs twice")
         places = {name: path.parent / row[name] for name in COLUMNS[1:]}
-        out[row["chromosome"]] = Entry(row["chromosome"], **places)
+        entry = out[row["chromosome"]] = Entry(row["chromosome"], **places)
+        gone = [f"{name} {file}" for name, file in zip(COLUMNS[1:], entry.files, strict=True) if not file.exists()]
+        if gone:
+            faults.append(f"line {number} (chromosome {entry.chromosome}): {', '.join(gone)}")
+    if faults:
+        raise InputError(f"{path} names files that do not exist: {'; '.join(faults)}")
     if len(out) < 2:
         raise InputError(f"{path} names {len(out)} chromosome: give at least 2, or read the report of the only one")
     return list(out.values())

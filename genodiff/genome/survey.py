@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.readers import read_variants
 from data_prep.regions import Region, windows
 from data_prep.thinning import Unlinked
 from data_prep.vcf_write import write_vcf
 from genodiff.files import atomic_text
+from genodiff.genome.reading import read_autosome
 from genodiff.provenance import Provenance
 from genodiff.staging import Staging
 
@@ -43,7 +43,7 @@ def survey(
     with Staging(output, force=force, inputs=[vcf]) as staging:
         choose = Unlinked()
         with provenance.stage("read"):
-            table, report = read_variants(vcf, region=region, maf=maf, choose=choose, progress=progress)
+            table, report = read_autosome(vcf, region=region, maf=maf, choose=choose, progress=progress)
             provenance.add_input(vcf)
         provenance.record("filters", report.to_dict())
         position = np.concatenate(choose.passed)

@@ -92,6 +92,23 @@ def test_people_held_out_take_no_part() -> None:
     assert before.train.tolist() == after.train.tolist()
 
 
+def test_a_column_without_its_panel_is_refused(tmp_path: Path, cohort: tuple[list[Path], Path, np.ndarray]) -> None:
+    vcfs, _, _ = cohort
+    refused(tmp_path, "people", *vcfs, "--panel-column", "pop", "-o", tmp_path / "people", words=("--panel, too",))
+
+
+def test_a_label_of_few_people_is_told_of(tmp_path: Path, cohort: tuple[list[Path], Path, np.ndarray]) -> None:
+    vcfs, panel, _ = cohort
+    arguments = ("people", *vcfs, "--panel", panel, "--quiet")
+    result = run(*arguments, "--least", 50, "-o", tmp_path / "both")
+    assert result.exit_code == 0
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("label PLAIN: 45 people are learned from, fewer than the 50 of --least")
+    assert "like one of 45" in line
+    assert "45 people" not in succeed(*arguments, "--least", 45, "-o", tmp_path / "enough")
+    succeed(*arguments, "--least", 50, "--labels", "MIXED=9", "-o", tmp_path / "large")
+
+
 def test_groups_keep_their_proportions() -> None:
     group, label = np.repeat(["A.1", "A.2"], [30, 10]), np.full(40, "A")
     made = draw_people(group, label, {"A": 12}, seed=1)
@@ -104,6 +121,8 @@ def test_groups_keep_their_proportions() -> None:
         (("--labels", "NOBODY=3"), ("NOBODY", "MIXED, PLAIN", "--labels")),
         (("--holdout", 0), ("--holdout 0", "--holdout-samples")),
         (("--labels", "PLAIN=3", "-n", 5), ("--samples", "--labels")),
+        (("--holdout", 0.99), ("2 people are left to learn from", "hold out fewer")),
+        (("--holdout", 0.002), ("one person held out", "hold out more")),
         (("--labels", "MIXED=0.5+PLAIN=0.5:4"), ("plain labels",)),
     ],
 )
@@ -118,6 +137,21 @@ def test_other_people_on_another_chromosome_are_refused(tmp_path: Path) -> None:
     one = People(n=30).write(tmp_path, "one.vcf")
     two = People(n=29, contigs=("21",)).write(tmp_path, "two.vcf")
     refused(tmp_path, "people", one, two, "-o", tmp_path / "people", words=("two.vcf lacks 'P029'", "bcftools"))
+
+
+def test_a_part_of_the_genome_counts_once(tmp_path: Path, cohort: tuple[list[Path], Path, np.ndarray]) -> None:
+    """Two parts of the same place would agree on everything, ancestry or not."""
+    vcfs, _, _ = cohort
+    out = ("-o", tmp_path / "people")
+    refused(tmp_path, "people", vcfs[0], vcfs[1], vcfs[0], *out, words=("21:", "overlaps", "once", vcfs[0]))
+    one = People(n=40, sites=80).write(tmp_path, "one.vcf")
+    two = People(n=40, sites=40, contigs=("chr22",), seed=4).write(tmp_path, "two.vcf")
+    refused(tmp_path, "people", one, two, *out, words=("two.vcf: chr22:", "overlaps", "one.vcf"))
+    later = tmp_path / "later.vcf"
+    lines = [line.split("\t") for line in two.read_text().splitlines()]
+    moved = [[f[0], str(int(f[1]) + 100_000), *f[2:]] if not f[0].startswith("#") else f for f in lines]
+    later.write_text("\n".join("\t".join(f) for f in moved) + "\n")
+    succeed("people", one, later, *out, "--quiet")
 
 
 def test_people_are_drawn_by_name_and_in_order(tmp_path: Path, fitted: Path) -> None:
@@ -210,14 +244,33 @@ def test_chromosomes_drawn_by_the_same_list_belong_together(
     [
         ("chromosome\tsynthetic\n1\ts.vcf\n", ("no column 'train'",)),
         ("chromosome\tsynthetic\ttrain\tholdout\tjudged\n1\ta\tb\tc\n", ("line 2", "5 fields")),
-        ("chromosome\tsynthetic\ttrain\tholdout\tjudged\n1\ta\tb\tc\td\n", ("1 chromosome", "at least 2")),
+        ("chromosome\tsynthetic\ttrain\tholdout\tjudged\n1\ta\ta\ta\td\n", ("1 chromosome", "at least 2")),
         ("chromosome\tsynthetic\ttrain\tholdout\tjudged\n1\ta\tb\tc\td\n1\ta\tb\tc\td\n", ("line 3", "twice")),
+        ("chromosome\tsynthetic\ttrain\tholdout\tjudged\n1\ta\tb\ta\td\n", ("line 2 (chromosome 1): train /", "/b")),
+        (
+            "chromosome\tsynthetic\ttrain\tholdout\tjudged\n21\ta\ta\tc\te\n22\ta\ta\ta\td\n23\ts\ta\ta\td\n",
+            ("line 2 (chromosome 21): holdout /", "/c, judged /", "e/metrics.csv; line 4 (chromosome 23): synthetic /"),
+        ),
     ],
 )
 def test_bad_sheets_are_refused(tmp_path: Path, text: str, words: tuple[str, ...]) -> None:
     sheet = tmp_path / "sheet.tsv"
     sheet.write_text(text)
+    (tmp_path / "a").touch()
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "metrics.csv").touch()
     refused(tmp_path, "genome", sheet, "-o", tmp_path / "genome", words=("sheet.tsv", *words))
+
+
+def test_haploid_calls_are_refused_without_advice_that_cannot_be_taken(tmp_path: Path) -> None:
+    for name, contig in (("x.vcf", "X"), ("y.vcf", "Y")):
+        text = People(n=30, contigs=(contig,)).write(tmp_path, name).read_text()
+        (tmp_path / name).write_text(text.replace("\t0|0", "\t0", 1))
+        for command in ("survey", "people"):
+            line = refused(tmp_path, command, tmp_path / name, "-o", tmp_path / "out",
+                           words=(name, "autosomes alone", "genodiff synthesize --sex"))  # fmt: skip
+            assert "say who is a man" not in line
+            assert "--region" not in line
 
 
 def test_survey_divides_a_chromosome(tmp_path: Path) -> None:

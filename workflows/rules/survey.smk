@@ -41,12 +41,11 @@ checkpoint survey:
 def people_options(_):
     wanted = config["people"]
     labels = ",".join(f"{label}={count}" for label, count in wanted.get("labels", {}).items()) or None
-    held = config.get("holdout_samples")
     return " ".join(
         [
             option("--panel-column", config.get("panel_column")),
-            option("--holdout", None if held else config["holdout"]),
-            option("--holdout-samples", held),
+            option("--holdout", config.get("holdout")),
+            option("--holdout-samples", config.get("holdout_samples")),
             option("--samples", wanted.get("samples")),
             option("--labels", labels),
             option("--least", wanted["least"]),
