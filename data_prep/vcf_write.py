@@ -42,14 +42,15 @@ _CHUNK = 1 << 24
 def _genotype_codes() -> NDArray[np.uint32]:
     """The four bytes ``a|b<tab>`` as one little-endian integer, by code = (a + 1) + 3 (b + 1) + 9 kind.
 
-    Kind 0 is a call without phase, 1 one with phase, 2 the haploid calls ``a<tab>b<tab>`` of two men.
+    Kind 0 is a call without phase, 1 one with phase, 2 the haploid calls ``a<tab>b<tab>`` of two men, 3 one haploid
+    call ``a<tab>`` behind two bytes of 0, which are not written.
     """
-    codes = np.zeros(27, dtype="<u4")
-    for kind, between in enumerate("/|\t"):
+    codes = np.zeros(36, dtype="<u4")
+    for kind, between in enumerate(("/", "|", "\t", "")):
         for a in (-1, 0, 1):
             for b in (-1, 0, 1):
-                text = f"{'.01'[a + 1]}{between}{'.01'[b + 1]}\t".encode()
-                codes[(a + 1) + 3 * (b + 1) + 9 * kind] = int.from_bytes(text, "little")
+                text = f"{'.01'[a + 1]}{between}{'.01'[b + 1]}\t" if between else f"\0\0{'.01'[a + 1]}\t"
+                codes[(a + 1) + 3 * (b + 1) + 9 * kind] = int.from_bytes(text.encode(), "little")
     return codes
 
 
@@ -180,6 +181,11 @@ class VcfWriter:
         kind = np.ones((1, 1), dtype=np.int8) if chunk.phased is None else chunk.phased[:, part].T.astype(np.int8)
         if "second" in chunk.samples.columns:
             kind = np.where(chunk.people_per_row == 2, np.int8(2), kind)
+        haploid = None if chunk.haploid is None else chunk.haploid[:, part].T
+        if haploid is not None:
+            kind = np.where(haploid, np.int8(3), kind)
+            h = np.array(h)
+            h[:, :, 1][haploid] = -1  # is counted once
         code = (h[:, :, 0] + 4) + 3 * h[:, :, 1]
         code += 9 * kind
         alt = count_rows(h.reshape(len(h), -1) == 1)
@@ -199,6 +205,9 @@ class VcfWriter:
             self._place(str(contig), int(position))
             name = "." if name is None or name != name or name == "" else name
             calls: Any = lines[k].data
+            if haploid is not None and haploid[k].any():
+                line = lines[k].view(np.uint8)
+                calls = line[line != 0].tobytes()
             if record.stop > k + 1:
                 other = ",".join(sites["alt"].iloc[record])
                 called[k] = ((h[record] >= 0).all(axis=0)).sum()
