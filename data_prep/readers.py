@@ -20,7 +20,7 @@ from data_prep.builds import Build, build_named, build_of
 from data_prep.errors import InputError
 from data_prep.files import require_file
 from data_prep.filters import FilterReport, Order, Tally, check_thresholds, judge_data
-from data_prep.formats import is_store
+from data_prep.formats import is_store, require_store
 from data_prep.oxford import ENDINGS, HapsSource
 from data_prep.plink1 import MAGIC, BedSource
 from data_prep.plink2 import PgenSource
@@ -57,6 +57,7 @@ def open_source(path: str | os.PathLike[str], *, samples: Sequence[str] | None =
         if (p / "layers").is_dir() and (p / "obs").is_dir():
             return AnnDataSource(p, samples=samples)
         raise InputError(f"{p} is neither VCF-Zarr (it has no call_genotype) nor AnnData: give another store")
+    require_store(p)
     if p.suffix in _PARTS:
         raise InputError(f"{p} holds no genotypes: give the {_PARTS[p.suffix]} it belongs to")
     require_file(p, what="file of genotypes")

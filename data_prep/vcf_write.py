@@ -27,7 +27,7 @@ from data_prep.files import BGZF_EOF
 from data_prep.filters import count_rows
 from data_prep.records import SiteOrder
 from data_prep.variants import VariantTable
-from data_prep.vcf_check import contig_ids
+from data_prep.vcf_check import contig_ids, contig_lengths
 
 __all__ = ["VcfWriter", "write_vcf"]
 
@@ -136,6 +136,8 @@ class VcfWriter:
         self._order = SiteOrder()
         head = _header(self.samples, header=header, contigs=contigs, source=source)
         self._known = set(contig_ids(head))
+        self._lengths = contig_lengths(head)
+        self._beyond: str | None = None
         self._handle = self._guard(lambda: self._temporary.open("wb"))
         self._sink: Any = self._handle if self._kind == "text" else _Bgzf(self._handle, threads=threads)
         try:
@@ -225,6 +227,8 @@ class VcfWriter:
         if contig not in self._known:
             raise ValueError(f"contig {contig} is not in the header")
         self._order.place(contig, position)
+        if self._beyond is None and position > self._lengths.get(contig, position):
+            self._beyond = f"{contig}:{position} lies beyond the {self._lengths[contig]:,} bp that the header gives it"
 
     def close(self) -> None:
         """Finish, index and move into place. On failure nothing is left."""
@@ -248,7 +252,15 @@ class VcfWriter:
         elif self._kind == "bcf":
             made = Path(f"{self._temporary}.bcf")
             pysam.bcftools.view("-Ob", "-o", str(made), str(self._temporary), catch_stdout=False)
-            pysam.bcftools.index("-f", str(made), catch_stdout=False)
+            try:
+                pysam.bcftools.index("-f", str(made), catch_stdout=False)
+            except pysam.SamtoolsError as error:
+                if self._beyond is None:
+                    raise
+                raise OutputError(
+                    f"{self.path} cannot be indexed: {self._beyond}: mend length= in the ##contig line of the input "
+                    "with 'bcftools reheader', or write .vcf.gz"
+                ) from error
             self._temporary.unlink()
             index = Path(f"{made}.csi")
         os.replace(made, self.path)
