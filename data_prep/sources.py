@@ -91,8 +91,8 @@ class Sites:
     ) -> Sites:
         """Columns from any iterables."""
         columns = (contig, id, ref, alt, info or ())
-        where, *names, infos = (np.array([*column, None], dtype=object)[:-1] for column in columns)
-        return cls(where, np.array([*position], dtype=np.int64), *names, infos if any(infos) else None)
+        where, names, refs, alts, infos = (np.array([*column, None], dtype=object)[:-1] for column in columns)
+        return cls(where, np.array([*position], dtype=np.int64), names, refs, alts, infos if any(infos) else None)
 
     def __len__(self) -> int:
         return len(self.position)
