@@ -26,6 +26,7 @@ __all__ = [
     "joined_to_last",
     "kept_info",
     "kept_lines",
+    "of_alternate",
     "one_alternate_each",
     "same_record",
 ]
@@ -106,6 +107,16 @@ def kept_info(text: str) -> str:
     return ";".join(fields[key] for key in INFO_LINES if key in fields)
 
 
+def of_alternate(info: str, allele: int, n_alleles: int) -> str:
+    """INFO fields of one alternate of a record: a length for each alternate gives the one of this."""
+    fields = info.split(";")
+    for k, field in enumerate(fields):
+        lengths = field.removeprefix("SVLEN=").split(",")
+        if field.startswith("SVLEN=") and len(lengths) == n_alleles > 1:
+            fields[k] = f"SVLEN={lengths[allele]}"
+    return ";".join(fields)
+
+
 def kept_lines(header: Sequence[str], sites: pd.DataFrame) -> tuple[str, ...]:
     """Lines of a header that the sites need: ``##ALT`` of their symbols, ``##INFO`` of their fields."""
     symbols = {alt for alt in sites["alt"].unique() if str(alt).startswith("<")}
@@ -142,13 +153,17 @@ def joined_calls(haplotypes: NDArray[np.int8], kind: NDArray[np.int8]) -> bytes:
     Args:
         haplotypes: int8 (alternates, people, 2); no haplotype carries two alternates. One that lacks the call of an
             alternate has none.
-        kind: per row of people, 0 without phase, 1 with phase, 2 two haploid calls.
+        kind: per row of people, 0 without phase, 1 with phase, 2 two haploid calls, 3 one, the first.
     """
     numbers = np.arange(1, len(haplotypes) + 1)[:, None, None]
     allele = np.where((haplotypes < 0).any(axis=0), -1, ((haplotypes == 1) * numbers).max(axis=0))
     names = [".", *map(str, range(len(haplotypes) + 1))]
-    both = zip(allele.tolist(), ("/|\t"[k] for k in kind.tolist()), strict=True)
-    return ("\t".join(f"{names[a + 1]}{between}{names[b + 1]}" for (a, b), between in both) + "\n").encode()
+    between = "/|\t"
+    calls = (
+        names[a + 1] if k == 3 else f"{names[a + 1]}{between[k]}{names[b + 1]}"
+        for (a, b), k in zip(allele.tolist(), kind.tolist(), strict=True)
+    )
+    return ("\t".join(calls) + "\n").encode()
 
 
 def one_alternate_each(table: VariantTable) -> VariantTable:

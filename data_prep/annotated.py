@@ -6,17 +6,20 @@ AnnData is read and written whole: memory grows with the number of genotypes, un
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from data_prep.alleles import is_structural, kept_info
 from data_prep.errors import InputError, OutputError
 from data_prep.formats import need
 from data_prep.regions import Region
-from data_prep.sources import Records, RecordSource, Sites, rows_at_once
+from data_prep.sources import PAD, Records, RecordSource, Sites, rows_at_once
 from data_prep.variants import VariantTable
 from data_prep.writers import FilesWriter, variant_major
 
@@ -51,19 +54,35 @@ class AnnDataSource(RecordSource):
             self._table = VariantTable.from_anndata(data)
         except (ValueError, KeyError) as error:
             raise InputError(f"{path}: {error}") from error
-        super().__init__(path, [str(n) for n in self._table.samples.index], samples=samples, header=self._table.header)
+        lines = self._table.header
+        header = tuple(line for line in lines if line.startswith(("##contig=", "##reference=")))
+        super().__init__(path, [str(n) for n in self._table.samples.index], samples=samples, header=header)
+        self.declared = tuple(line for line in lines if line.startswith(("##ALT=", "##INFO=")))
+
+    def contigs(self) -> dict[str, int]:
+        return dict(Counter(map(str, self._table.sites["contig"])))
 
     def _records(self, region: Region | None) -> Iterator[Records]:
         columns = (self._table.sites[c] for c in ("contig", "position", "id", "ref", "alt"))
-        contig, position, *texts = (c.astype(str) if c.name != "position" else c for c in columns)
-        sites = Sites.of(contig, position, *texts)
+        contig, position, name, ref, alt = (c.astype(str) if c.name != "position" else c for c in columns)
+        info: list[str] | None = None
+        if "info" in self._table.sites.columns:
+            both = zip(self._table.sites["info"].astype(str), alt, strict=True)
+            info = [kept_info(text) if is_structural(a) else "" for text, a in both]
+        sites = Sites.of(contig, position, name, ref, alt, info)
         for rows in self._spans(sites, region, step=rows_at_once(self._table.n_samples, bytes_per_call=4)):
             alleles, phased = variant_major(self._table, rows)
+            if self._table.haploid is not None:
+                alleles = np.array(alleles)
+                alleles[:, :, 1][self._table.haploid[:, rows].T] = PAD
             yield Records(sites[rows], alleles, phased)
 
 
 class AnnDataWriter(FilesWriter):
     """Writes an ``.h5ad`` file or an AnnData ``.zarr`` folder, at the end and whole."""
+
+    haploid = "yes"
+    info = True
 
     def __init__(self, path: Path, samples: list[str], *, header: tuple[str, ...] = ()) -> None:
         if path.suffix == ".zarr":
@@ -90,14 +109,20 @@ class AnnDataWriter(FilesWriter):
 
 def _joined(chunks: list[VariantTable], *, header: tuple[str, ...]) -> VariantTable:
     """Consecutive variants of the same people as one table."""
-    phased = None
-    if any(chunk.phased is not None for chunk in chunks):
-        known = [np.ones(c.haplotypes.shape[:2], dtype=bool) if c.phased is None else c.phased for c in chunks]
-        phased = np.concatenate(known, axis=1)
+    shapes = [chunk.haplotypes.shape[:2] for chunk in chunks]
+
+    def mask(parts: list[NDArray[np.bool_] | None], *, otherwise: bool) -> NDArray[np.bool_] | None:
+        if all(part is None for part in parts):
+            return None
+        whole = [np.full(s, otherwise) if p is None else p for p, s in zip(parts, shapes, strict=True)]
+        return np.concatenate(whole, axis=1)
+
+    sites = pd.concat([chunk.sites for chunk in chunks], ignore_index=True)
     return replace(
         chunks[0],
         haplotypes=np.concatenate([chunk.haplotypes for chunk in chunks], axis=1),
-        sites=pd.concat([chunk.sites for chunk in chunks], ignore_index=True),
-        phased=phased,
+        sites=sites.fillna({"info": ""}) if "info" in sites.columns else sites,
+        phased=mask([chunk.phased for chunk in chunks], otherwise=True),
+        haploid=mask([chunk.haploid for chunk in chunks], otherwise=False),
         header=header,
     )

@@ -23,6 +23,7 @@ __all__ = [
     "FileKind",
     "check_whole",
     "damaged",
+    "is_stream",
     "iter_text_lines",
     "open_binary",
     "read_text",
@@ -43,10 +44,12 @@ def require_file(path: str | os.PathLike[str], *, what: str = "file") -> Path:
     """The path of a regular, readable, non-empty file.
 
     Raises:
-        InputError: nothing is there, it is a directory, it may not be read, or it is empty.
+        InputError: nothing is there, it is a directory or a pipe, it may not be read, or it is empty.
     """
     p = Path(path)
     try:
+        if is_stream(p):
+            raise InputError(f"{p} is a pipe or device, which is not read: write the {what} to disk and name that")
         if p.is_dir():
             raise InputError(f"{p} is a directory: give the {what} itself")
         if not p.exists():
@@ -57,6 +60,16 @@ def require_file(path: str | os.PathLike[str], *, what: str = "file") -> Path:
     except (OSError, ValueError) as error:
         raise InputError(f"{p} cannot be read ({_reason(error)}): check the path of the {what}") from error
     return p
+
+
+def is_stream(path: Path) -> bool:
+    """Whether a path is ``-``, a pipe or a device, which cannot be read twice or replaced as a whole."""
+    if str(path) == "-":
+        return True
+    try:
+        return path.exists() and not path.is_file() and not path.is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def _reason(error: Exception) -> str:

@@ -180,6 +180,7 @@ class Tally:
         self.missing_calls = 0
         self.unphased_het_calls = 0
         self._removed: Counter[str] = Counter()
+        self.notes: tuple[str, ...] = ()
 
     def remove(self, reason: str, count: int = 1) -> None:
         """Count records removed for one reason."""
@@ -200,6 +201,7 @@ class Tally:
             source=source,
             maf=maf,
             max_missing=max_missing,
+            notes=self.notes,
         )
 
 

@@ -8,8 +8,19 @@ from pathlib import Path
 from types import ModuleType
 
 from data_prep.errors import InputError, OutputError
+from data_prep.files import is_stream
 
-__all__ = ["FORMATS", "Format", "companions", "is_store", "need", "need_to_write", "output_format", "stem"]
+__all__ = [
+    "FORMATS",
+    "Format",
+    "companions",
+    "is_store",
+    "need",
+    "need_to_write",
+    "output_format",
+    "require_store",
+    "stem",
+]
 
 
 @dataclass(frozen=True)
@@ -49,8 +60,12 @@ def output_format(path: Path) -> str:
     """The short name of the format that the ending of ``path`` asks for.
 
     Raises:
-        OutputError: no format has such an ending, or the name is nothing but an ending.
+        OutputError: no format has such an ending, or the name is nothing but an ending, or that of a pipe.
     """
+    if is_stream(path):
+        raise OutputError(
+            f"{path} is a pipe or device, which is not written to: name a file, for example synthetic.vcf.gz"
+        )
     found = _ending(path.name)
     if found is None or path.name == found[1]:
         known = [e for kind in FORMATS.values() for e in kind.endings if e not in (".vcf.bgz", ".haps.gz", ".vcf.zarr")]
@@ -73,6 +88,20 @@ def companions(path: Path) -> list[Path]:
 def is_store(path: Path) -> bool:
     """Whether a folder is a Zarr group, of VCF-Zarr or of AnnData."""
     return path.is_dir() and any((path / name).is_file() for name in ("zarr.json", ".zgroup"))
+
+
+def require_store(path: Path) -> None:
+    """Refuses a folder that is a Zarr group by its name alone.
+
+    Raises:
+        InputError: its metadata are absent.
+    """
+    found = _ending(path.name)
+    if found is not None and found[1].endswith((".vcz", ".zarr")) and path.is_dir() and not is_store(path):
+        raise InputError(
+            f"{path} is no {FORMATS[found[0]].name} store: it has neither .zgroup nor zarr.json; make it again, or "
+            "give the folder that holds them"
+        )
 
 
 def need(module: str, *, extra: str, path: Path) -> ModuleType:

@@ -64,6 +64,15 @@ class HapsSource(RecordSource):
         beside = [path.with_name(f"{start}{ending}") for ending in (".sample", ".samples")]
         super().__init__(path, read_sample(next((p for p in beside if p.exists()), beside[0])), samples=samples)
 
+    def contigs(self) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for _, line in iter_text_lines(self.path):
+            words = line.split(maxsplit=5)
+            if words:
+                contig = _contig(words)
+                counts[contig] = counts.get(contig, 0) + 1
+        return counts
+
     def _records(self, region: Region | None) -> Iterator[Records]:
         n = len(self.everybody)
         step = rows_at_once(n, bytes_per_call=4)
@@ -78,8 +87,8 @@ class HapsSource(RecordSource):
                     f"{self.path}, line {number} is malformed: contig, ID, position, two alleles and the calls of "
                     f"{n:,} people belong there"
                 )
-            contig, name, position, ref, alt, calls = words
-            contig = contig.removesuffix(f":{position}_{ref}_{alt}")
+            _, name, position, ref, alt, calls = words
+            contig = _contig(words)
             k = len(rows)
             self._calls(number, calls, alleles[k], phased[k])
             rows.append((contig, position, name, ref, alt))
@@ -109,6 +118,11 @@ class HapsSource(RecordSource):
         phased[:] = True
         if marks is not None:
             phased[marks // 2] = False
+
+
+def _contig(words: list[str]) -> str:
+    """The contig of a line, without what bcftools may add to it."""
+    return words[0].removesuffix(f":{words[2]}_{words[3]}_{words[4]}") if len(words) > 4 else words[0]
 
 
 def _filled(rows: list[tuple[str, ...]], alleles: NDArray[np.int8], phased: NDArray[np.bool_]) -> Records:

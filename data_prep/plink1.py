@@ -7,7 +7,7 @@ called ``FID_IID``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +17,12 @@ from data_prep.errors import InputError
 from data_prep.files import read_text, require_file
 from data_prep.formats import need
 from data_prep.regions import Region
+from data_prep.sexes import Sexes, sex_of
 from data_prep.sources import Records, RecordSource, Sites, rows_at_once
 from data_prep.variants import VariantTable
 from data_prep.writers import FilesWriter, variant_major
 
-__all__ = ["MAGIC", "BedSource", "BedWriter", "columns_of", "people_of", "read_bim"]
+__all__ = ["MAGIC", "BedSource", "BedWriter", "columns_of", "people_of", "read_bim", "sexes_of"]
 
 MAGIC = b"\x6c\x1b\x01"
 """The first bytes of a ``.bed`` that has one site after the other."""
@@ -66,6 +67,12 @@ def people_of(fids: Sequence[str], iids: Sequence[str]) -> list[str]:
     return [f"{fid}_{iid}" for fid, iid in zip(fids, iids, strict=True)]
 
 
+def sexes_of(path: Path, names: Sequence[str], texts: Sequence[str]) -> Sexes:
+    """Sexes of the people of a ``.fam`` or ``.psam``; whose is not told is absent."""
+    found = zip(names, map(sex_of, texts), strict=True)
+    return Sexes({name: sex for name, sex in found if sex is not None}, source=str(path), own=True)
+
+
 def read_bim(path: Path) -> Sites:
     """The sites of a ``.bim``; negative positions (PLINK skips such sites) become 0.
 
@@ -92,8 +99,10 @@ class BedSource(RecordSource):
         library = need("bed_reader", extra="plink", path=path)
         require_file(path, what="PLINK 1 .bed")
         fam = path.with_suffix(".fam")
-        fids, iids, *_ = columns_of(fam, read_text(fam, what=".fam of the people"), (6,))
-        super().__init__(path, people_of(fids, iids), samples=samples)
+        fids, iids, _, _, sex, _ = columns_of(fam, read_text(fam, what=".fam of the people"), (6,))
+        names = people_of(fids, iids)
+        super().__init__(path, names, samples=samples)
+        self.sexes = sexes_of(fam, names, sex)
         self._sites = read_bim(path.with_suffix(".bim"))
         with path.open("rb") as handle:
             head = handle.read(3)
@@ -111,6 +120,9 @@ class BedSource(RecordSource):
         # Its own readers of .bim and .fam stay unused: nothing is to be found out by them.
         self._bed = library.open_bed(path, iid_count=n, sid_count=m, skip_format_check=True)
 
+    def contigs(self) -> dict[str, int]:
+        return self._sites.counts()
+
     def _records(self, region: Region | None) -> Iterator[Records]:
         step = rows_at_once(len(self.everybody), bytes_per_call=4)
         for rows in self._spans(self._sites, region, step=step):
@@ -127,12 +139,25 @@ class BedWriter(FilesWriter):
     The two bits are packed here, since the writer of bed-reader must be told the number of sites beforehand.
     """
 
-    def __init__(self, path: Path, samples: list[str], *, header: tuple[str, ...] = ()) -> None:
-        super().__init__(path, samples, header=header)
+    haploid = "by sex"
+
+    def __init__(
+        self,
+        path: Path,
+        samples: list[str],
+        *,
+        header: tuple[str, ...] = (),
+        sexes: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(path, samples, header=header, sexes=sexes)
         self._unphased = 0
         bim, fam = self._beside
         try:
-            rows = (f"0\t{self.word(name, 'sample name')}\t0\t0\t0\t-9\n" for name in self.samples)
+            code = {"M": "1", "F": "2"}
+            rows = (
+                f"0\t{self.word(name, 'sample name')}\t0\t0\t{code.get(self.sexes.get(name, ''), '0')}\t-9\n"
+                for name in self.samples
+            )
             self._guard(lambda: fam.write_text("".join(rows)))
             self._bim = self._guard(lambda: bim.open("w"))
             self._bed = self._guard(lambda: self.hidden.open("wb"))
@@ -163,8 +188,11 @@ class BedWriter(FilesWriter):
     def notes(self) -> list[str]:
         """How many calls have lost their phase."""
         if not self._unphased:
-            return []
-        return [f"PLINK 1 holds no phase: {self._unphased:,} heterozygous calls are written without theirs"]
+            return super().notes()
+        return [
+            *super().notes(),
+            f"PLINK 1 holds no phase: {self._unphased:,} heterozygous calls are written without theirs",
+        ]
 
 
 def _packed(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -7,7 +7,7 @@ occurs twice, all are called ``FID_IID``.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,13 @@ import numpy as np
 from isal import igzip
 from numpy.typing import NDArray
 
+from data_prep.alleles import INFO_LINES, is_structural, kept_info
 from data_prep.errors import InputError, OutputError
 from data_prep.files import read_text, require_file
 from data_prep.formats import need
-from data_prep.plink1 import columns_of, people_of, positions
+from data_prep.plink1 import columns_of, people_of, positions, sexes_of
 from data_prep.regions import Region
+from data_prep.sexes import Sexes
 from data_prep.sources import Records, RecordSource, Sites, rows_at_once
 from data_prep.variants import VariantTable
 from data_prep.writers import FilesWriter, variant_major
@@ -51,7 +53,7 @@ def _table(path: Path, *, what: str, key: str) -> tuple[list[str], list[str] | N
 
 
 def read_pvar(path: Path) -> tuple[Sites, tuple[str, ...]]:
-    """The sites of a ``.pvar``, and its ``##contig`` and ``##reference`` lines.
+    """The sites of a ``.pvar``, and its ``##contig``, ``##reference``, ``##ALT`` and ``##INFO`` lines.
 
     Raises:
         InputError: the file is absent, compressed with Zstandard, or malformed.
@@ -59,6 +61,7 @@ def read_pvar(path: Path) -> tuple[Sites, tuple[str, ...]]:
     if not path.exists() and path.with_name(f"{path.name}.zst").exists():
         raise InputError(f"{path}.zst is compressed: decompress it with 'zstd -d'")
     meta, head, rows = _table(path, what=".pvar of the sites", key="POS")
+    info: list[str] | None = None
     if head is None:  # as a .bim: contig, ID, perhaps cM, position, ALT, REF
         columns = columns_of(path, rows, (5, 6))
         contig, name, (position, alt, ref) = columns[0], columns[1], columns[-3:]
@@ -69,8 +72,11 @@ def read_pvar(path: Path) -> tuple[Sites, tuple[str, ...]]:
         # INFO and what follows may hold blanks; the columns that are needed may not.
         named = dict(zip(head, zip(*_words(path, rows, len(head)), strict=True), strict=False))
         contig, position, name, ref, alt = (list(named[column]) for column in _PVAR)
-    kept = tuple(line for line in meta if line.startswith(("##contig=", "##reference=")))
-    return Sites.of(contig, positions(path, rows, position), name, ref, alt), kept
+        if "INFO" in named:
+            both = zip(named["INFO"], alt, strict=True)
+            info = [kept_info(text) if any(map(is_structural, a.split(","))) else "" for text, a in both]
+    kept = tuple(line for line in meta if line.startswith(("##contig=", "##reference=", "##ALT=", "##INFO=")))
+    return Sites.of(contig, positions(path, rows, position), name, ref, alt, info), kept
 
 
 def _words(path: Path, rows: Sequence[tuple[int, str]], width: int) -> Iterator[list[str]]:
@@ -81,8 +87,8 @@ def _words(path: Path, rows: Sequence[tuple[int, str]], width: int) -> Iterator[
         yield words
 
 
-def read_psam(path: Path) -> list[str]:
-    """The people of a ``.psam``.
+def read_psam(path: Path) -> tuple[list[str], Sexes]:
+    """The people of a ``.psam``, and their sexes as far as it tells them.
 
     Raises:
         InputError: the file is absent or malformed.
@@ -90,9 +96,11 @@ def read_psam(path: Path) -> list[str]:
     _, head, rows = _table(path, what=".psam of the people", key="IID")
     columns = columns_of(path, rows, tuple(range(2, 7)) if head is None else (len(head),))
     if head is None:  # as a .fam
-        return people_of(columns[0], columns[1])
+        names = people_of(columns[0], columns[1])
+        return names, sexes_of(path, names, columns[4] if len(columns) > 4 else ["0"] * len(names))
     iids = columns[head.index("IID")]
-    return people_of(columns[head.index("FID")] if "FID" in head else iids, iids)
+    names = people_of(columns[head.index("FID")] if "FID" in head else iids, iids)
+    return names, sexes_of(path, names, columns[head.index("SEX")] if "SEX" in head else ["NA"] * len(names))
 
 
 class PgenSource(RecordSource):
@@ -110,9 +118,12 @@ class PgenSource(RecordSource):
         library = need("pgenlib", extra="plink", path=path)
         require_file(path, what="PLINK 2 .pgen")
         psam, pvar = path.with_suffix(".psam"), path.with_suffix(".pvar")
-        names = read_psam(psam)
-        self._sites, header = read_pvar(pvar)
+        names, sexes = read_psam(psam)
+        self._sites, lines = read_pvar(pvar)
+        header = tuple(line for line in lines if line.startswith(("##contig=", "##reference=")))
         super().__init__(path, names, samples=samples, header=header)
+        self.declared = tuple(line for line in lines if line not in header)
+        self.sexes = sexes
         with path.open("rb") as handle:
             head = handle.read(_FEWEST)
         if head[:2] != MAGIC or len(head) < _FEWEST:
@@ -136,6 +147,9 @@ class PgenSource(RecordSource):
         said = " ".join(str(error).split()).rstrip(".")
         return InputError(f"{self.path} is truncated or corrupt ({said}): copy the three files again")
 
+    def contigs(self) -> dict[str, int]:
+        return self._sites.counts()
+
     def _records(self, region: Region | None) -> Iterator[Records]:
         n = len(self.everybody)
         for rows in self._spans(self._sites, region, step=rows_at_once(n, bytes_per_call=8)):
@@ -156,17 +170,28 @@ class PgenWriter(FilesWriter):
     of the hidden folder until the last has come.
     """
 
+    haploid = "by sex"
+    info = True
+
     def __init__(
-        self, path: Path, samples: list[str], *, header: tuple[str, ...] = (), n_variants: int | None = None
+        self,
+        path: Path,
+        samples: list[str],
+        *,
+        header: tuple[str, ...] = (),
+        sexes: Mapping[str, str] | None = None,
+        n_variants: int | None = None,
     ) -> None:
         self._library = need("pgenlib", extra="plink", path=path)
-        super().__init__(path, samples, header=header)
+        super().__init__(path, samples, header=header, sexes=sexes)
+        self._infos: dict[int, str] = {}
         pvar, psam = self._beside
         self._pgen: Any = None
         self._waiting: Any = None
         self._calls = self._folder / "calls.gz"
         try:
-            rows = (f"{self._person(name)}\tNA\n" for name in self.samples)
+            code = {"M": "1", "F": "2"}
+            rows = (f"{self._person(name)}\t{code.get(self.sexes.get(name, ''), 'NA')}\n" for name in self.samples)
             text = "#IID\tSEX\n" + "".join(rows)
             self._guard(lambda: psam.write_text(text))
             self._pvar = self._guard(lambda: pvar.open("w"))
@@ -197,6 +222,9 @@ class PgenWriter(FilesWriter):
         h, phased = variant_major(chunk, part)
         for contig, position, name, ref, alt in self.site_words(chunk, part):
             self._pvar.write(f"{contig}\t{position}\t{name}\t{ref}\t{alt}\n")
+        if "info" in chunk.sites.columns:
+            infos = enumerate(chunk.sites["info"].iloc[part], self.n_variants)
+            self._infos |= {j: self.word(info, "INFO") for j, info in infos if info}
         if self._waiting is None:
             self._encode(h, phased)
             return
@@ -222,6 +250,8 @@ class PgenWriter(FilesWriter):
 
     def _finish(self) -> None:
         self._pvar.close()
+        if self._infos:
+            self._add_infos()
         if self._waiting is not None:
             self._waiting.close()
             self._pgen = self._open(self.n_variants)
@@ -235,6 +265,25 @@ class PgenWriter(FilesWriter):
             self._pgen.close()
         except RuntimeError as error:
             raise self._refused(error) from error
+
+    def _add_infos(self) -> None:
+        """Writes the sites again, with a column INFO."""
+        whole = self._folder / "infos"
+        keys = {field.partition("=")[0] for info in self._infos.values() for field in info.split(";")}
+        text = "\n".join(self.header)
+        lines = [INFO_LINES[key] for key in INFO_LINES if key in keys and f"##INFO=<ID={key}," not in text]
+        with self._beside[0].open() as plain, whole.open("w") as out:
+            j = 0
+            for line in plain:
+                if line.startswith("##"):
+                    out.write(line)
+                elif line.startswith("#"):
+                    out.writelines(f"{extra}\n" for extra in lines)
+                    out.write(f"{line[:-1]}\tINFO\n")
+                else:
+                    out.write(f"{line[:-1]}\t{self._infos.get(j, '.')}\n")
+                    j += 1
+        whole.replace(self._beside[0])
 
     def _drop(self) -> None:
         for name in ("_pvar", "_waiting"):

@@ -20,12 +20,12 @@ from data_prep.builds import Build, build_named, build_of
 from data_prep.errors import InputError
 from data_prep.files import require_file
 from data_prep.filters import FilterReport, Order, Tally, check_thresholds, judge_data
-from data_prep.formats import is_store
+from data_prep.formats import is_store, require_store
 from data_prep.oxford import ENDINGS, HapsSource
 from data_prep.plink1 import MAGIC, BedSource
 from data_prep.plink2 import PgenSource
-from data_prep.ploidy import Ploidy, without_haploid
-from data_prep.records import SiteBlock
+from data_prep.ploidy import Copies, Ploidy, numbered, own_sexes
+from data_prep.records import SiteBlock, one_record, whole_records
 from data_prep.regions import Region
 from data_prep.sexes import Sexes
 from data_prep.sources import Source
@@ -57,6 +57,7 @@ def open_source(path: str | os.PathLike[str], *, samples: Sequence[str] | None =
         if (p / "layers").is_dir() and (p / "obs").is_dir():
             return AnnDataSource(p, samples=samples)
         raise InputError(f"{p} is neither VCF-Zarr (it has no call_genotype) nor AnnData: give another store")
+    require_store(p)
     if p.suffix in _PARTS:
         raise InputError(f"{p} holds no genotypes: give the {_PARTS[p.suffix]} it belongs to")
     require_file(p, what="file of genotypes")
@@ -78,19 +79,30 @@ def read_chunks(
     *,
     region: str | None = None,
     samples: Sequence[str] | None = None,
+    rules: AlleleRules | None = None,
+    sexes: Sexes | None = None,
+    build: str | None = None,
+    mark: bool = True,
     progress: bool = False,
 ) -> tuple[Source, Tally, Iterator[VariantTable]]:
-    """Biallelic diploid genotypes of one contig or region as they stream, without any filter of the data.
+    """Biallelic genotypes of one contig or region as they stream, without any filter of the data.
+
+    Haploid calls stay (:class:`~data_prep.ploidy.Copies`). With ``join`` a column ``joined`` of the sites says what is
+    one record: alternates beside one another of one position and REF, of which no haplotype carries two.
 
     Args:
         path: the file.
         region: as in :func:`read_variants`.
         samples: people to read, in this order; all if ``None``.
+        rules: as in :func:`read_variants`.
+        sexes: of the people, used on X alone; those that the file tells if ``None``.
+        build: as in :func:`read_variants`.
+        mark: whether calls of one copy are marked that the file does not hold as haploid.
         progress: show a bar on stderr.
 
     Returns:
-        The source; counts of the records and of the structural removals, which grow as the chunks are taken; and the
-        chunks, in file order.
+        The source; counts of the records and of the structural removals, which grow as the chunks are taken, and what
+        there is to say when they are; and the chunks, in file order.
 
     Raises:
         InputError: the file cannot be used, at once or while the chunks are taken; positions that go back.
@@ -98,12 +110,15 @@ def read_chunks(
     where = None if region is None else Region.parse(region)
     source = open_source(path, samples=samples)
     tally = Tally()
+    rules = rules or AlleleRules()
     people = pd.DataFrame(index=pd.Index(source.samples, name="sample"))
+    known = _build(source, build)
+    copies = Copies(source, build=known, sexes=sexes or own_sexes(source, where, known), mark=mark)
 
     def chunks() -> Iterator[VariantTable]:
         last = 0
-        for raw in _shown(source, where, tally, progress=progress):
-            block = without_haploid(raw, tally)
+        blocks = map(copies.marked, _shown(source, where, tally, rules=rules, progress=progress))
+        for block in whole_records(blocks) if rules.multiallelic == "join" else blocks:
             if not len(block.position):
                 continue
             back = np.flatnonzero(np.diff(block.position, prepend=last) < 0)
@@ -115,13 +130,16 @@ def read_chunks(
             last = int(block.position[-1])
             tally.kept += len(block.position)
             columns = (*SITE_COLUMNS[1:], *["info"] * bool(block.info))
+            sites = pd.DataFrame({"contig": block.contig, **{c: getattr(block, c) for c in columns}})
             yield VariantTable(
                 haplotypes=block.haplotypes.transpose(1, 0, 2),
-                sites=pd.DataFrame({"contig": block.contig, **{c: getattr(block, c) for c in columns}}),
+                sites=sites.assign(joined=one_record(block)) if rules.multiallelic == "join" else sites,
                 samples=people,
                 phased=None if block.phased is None else block.phased.T,
                 header=source.header,
+                haploid=None if block.haploid is None else block.haploid.T,
             )
+        tally.notes += copies.notes()
 
     return source, tally, chunks()
 
@@ -165,7 +183,7 @@ def read_variants(
         max_missing: largest share of people without a complete call, in [0, 1].
         samples: people to read, in this order; frequencies are those among them. All if ``None``.
         rules: what becomes of several alternates and of structural variants; ``AlleleRules()`` if ``None``.
-        sexes: of the people: needed on X outside PAR, not used elsewhere.
+        sexes: of the people: needed on X outside PAR, not used elsewhere; those that the file tells if ``None``.
         build: of the genome, ``GRCh37`` or ``GRCh38``, where the header does not tell.
         choose: receives the sites of a block that pass, and says which of them to keep; the others count as
             ``not-chosen``. See :mod:`data_prep.thinning`.
@@ -185,6 +203,7 @@ def read_variants(
     source = open_source(path, samples=samples)
     rules = rules or AlleleRules()
     known = _build(source, build)
+    sexes = sexes or own_sexes(source, where, known)
     ploidy = Ploidy(source.path, source.samples, build=known, sexes=sexes)
     tally, order = Tally(), Order(split=rules.multiallelic != "drop")
     kept: list[SiteBlock] = []
@@ -216,7 +235,7 @@ def read_variants(
     report.require_diploid()
     table, unphased = _assemble(kept, source, ploidy)
     table = _described(table, source, rules, known)
-    notes = ploidy.notes(table)
+    notes = (*ploidy.notes(table), *numbered(source, str(table.sites["contig"].iloc[0]), known))
     report = replace(report, n_samples=table.n_people, unphased_het_calls=unphased, notes=notes)
     return table, report if ploidy.pairs is None else replace(report, missing_calls=table.missing_calls)
 

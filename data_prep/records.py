@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 from data_prep.errors import InputError
 from data_prep.regions import Region
 
-__all__ = ["SiteBlock", "SiteOrder", "choose_samples", "no_contig", "several_contigs"]
+__all__ = [
+    "SiteBlock",
+    "SiteOrder",
+    "choose_samples",
+    "no_contig",
+    "one_record",
+    "several_contigs",
+    "whole_records",
+]
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,68 @@ class SiteBlock:
             haploid=None if self.haploid is None else self.haploid[rows],
             info=[self.info[j] for j in rows] if self.info else [],
         )
+
+    def followed_by(self, other: SiteBlock) -> SiteBlock:
+        """The variants of both, of one contig and the same people."""
+        shapes = (self.haplotypes.shape[:2], other.haplotypes.shape[:2])
+
+        def mask(a: NDArray[np.bool_] | None, b: NDArray[np.bool_] | None, *, no: bool) -> NDArray[np.bool_] | None:
+            if a is None and b is None:
+                return None
+            return np.concatenate([np.full(s, no) if m is None else m for m, s in zip((a, b), shapes, strict=True)])
+
+        infos = [block.info or [""] * len(block.position) for block in (self, other)]
+        return SiteBlock(
+            haplotypes=np.concatenate([self.haplotypes, other.haplotypes]),
+            phased=mask(self.phased, other.phased, no=True),
+            position=np.concatenate([self.position, other.position]),
+            id=self.id + other.id,
+            ref=self.ref + other.ref,
+            alt=self.alt + other.alt,
+            contig=self.contig,
+            haploid=mask(self.haploid, other.haploid, no=False),
+            info=infos[0] + infos[1] if self.info or other.info else [],
+        )
+
+
+def whole_records(blocks: Iterable[SiteBlock]) -> Iterator[SiteBlock]:
+    """The same variants in other blocks, so that consecutive sites of one position and REF are in one."""
+    held: SiteBlock | None = None
+    for block in blocks:
+        if not len(block.position):
+            continue
+        whole = block if held is None else held.followed_by(block)
+        start = len(whole.position) - 1
+        while start and _same_place(whole, start):
+            start -= 1
+        if start:
+            yield whole.take(np.arange(start))
+        held = whole.take(np.arange(start, len(whole.position)))
+    if held is not None:
+        yield held
+
+
+def _same_place(block: SiteBlock, j: int) -> bool:
+    return bool(block.position[j] == block.position[j - 1] and block.ref[j] == block.ref[j - 1])
+
+
+def one_record(block: SiteBlock) -> NDArray[np.bool_]:
+    """Whether each site (variants,) can be a further alternate of the record of the site before it.
+
+    It can be where position and REF are the same, the alternate is a new one, calls are missing or haploid in the same
+    people, and no haplotype carries two alternates.
+    """
+    out = np.zeros(len(block.position), dtype=bool)
+    alts: set[str] = set()
+    taken = np.zeros(0, dtype=bool)
+    for j, h in enumerate(block.haplotypes):
+        carries = h == 1
+        if j and _same_place(block, j) and block.alt[j] not in alts and not (taken & carries).any():
+            out[j] = ((h < 0) == (block.haplotypes[j - 1] < 0)).all()
+            if block.haploid is not None:
+                out[j] &= (block.haploid[j] == block.haploid[j - 1]).all()
+        alts, taken = (alts | {block.alt[j]}, taken | carries) if out[j] else ({block.alt[j]}, carries)
+    return out
 
 
 class SiteOrder:

@@ -23,7 +23,7 @@ from data_prep.files import read_text
 from data_prep.panels import SAMPLE_COLUMNS
 from data_prep.variants import VariantTable
 
-__all__ = ["Pairs", "Sexes", "panel_sexes", "read_sexes", "sex_counts", "with_sex_counts"]
+__all__ = ["Pairs", "Sexes", "panel_sexes", "read_sexes", "sex_counts", "sex_of", "with_sex_counts"]
 
 _SEX = ("sex", "#sex", "gender")
 _CODES = {"m": "M", "male": "M", "1": "M", "xy": "M", "f": "F", "female": "F", "2": "F", "xx": "F"}
@@ -40,11 +40,32 @@ class Sexes:
         source: the file, for messages.
         groups: by sample name, what two men of a pair must have in common, as a label; everybody's is the same if
             empty.
+        own: whether the file of genotypes itself tells them, as PLINK does.
     """
 
     of: Mapping[str, str]
     source: str = "--sex"
     groups: Mapping[str, str] = field(default_factory=dict)
+    own: bool = False
+
+    def men(self, names: Sequence[str]) -> NDArray[np.bool_]:
+        """Whether people (people,) are men.
+
+        Raises:
+            InputError: people without a sex.
+        """
+        absent = [name for name in names if name not in self.of]
+        if absent:
+            raise InputError(
+                f"{self.source} lacks {len(absent):,} of {len(names):,} people (first: {', '.join(absent[:3])}): add "
+                "them, or read only people of the table"
+            )
+        return np.array([self.of[name] == "M" for name in names], dtype=bool)
+
+
+def sex_of(text: str) -> str | None:
+    """``M`` or ``F`` for a sex as tables write it, ``None`` for any other text."""
+    return _CODES.get(text.strip().lower())
 
 
 def read_sexes(path: str | os.PathLike[str]) -> Sexes:
@@ -80,7 +101,7 @@ def read_sexes(path: str | os.PathLike[str]) -> Sexes:
             raise InputError(f"{path}, line {number}: {len(fields)} columns where the first line has {len(head)}")
         if fields[sex_at].lower() in _UNKNOWN:
             continue
-        name, sex = fields[at], _CODES.get(fields[sex_at].lower())
+        name, sex = fields[at], sex_of(fields[sex_at])
         if sex is None or not name:
             raise InputError(
                 f"{path}, line {number}: sex {fields[sex_at]!r} of sample {name!r} is neither M, male, 1 nor F, "
@@ -132,13 +153,7 @@ class Pairs:
         Raises:
             InputError: people without a sex.
         """
-        absent = [name for name in names if name not in sexes.of]
-        if absent:
-            raise InputError(
-                f"{sexes.source} lacks {len(absent):,} of {len(names):,} people (first: {', '.join(absent[:3])}): add "
-                "them, or read only people of the table"
-            )
-        men = np.array([sexes.of[name] == "M" for name in names], dtype=bool)
+        men = sexes.men(names)
         rows = [(int(i), int(i)) for i in np.flatnonzero(~men)]
         waiting: dict[str, int] = {}
         for i in np.flatnonzero(men).tolist():

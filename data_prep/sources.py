@@ -17,11 +17,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.alleles import AlleleRules
+from data_prep.alleles import AlleleRules, of_alternate
 from data_prep.errors import InputError
 from data_prep.filters import Tally
 from data_prep.records import SiteBlock, choose_samples, no_contig, several_contigs
 from data_prep.regions import Region
+from data_prep.sexes import Sexes
 
 __all__ = ["PAD", "RecordSource", "Records", "Sites", "Source", "rows_at_once"]
 
@@ -40,6 +41,8 @@ class Source(Protocol):
         header: the ``##contig`` and ``##reference`` lines it has or that can be made of what it has.
         declared: the ``##ALT`` and ``##INFO`` lines it has.
         n_records: records that will be read, where known, else ``None``.
+        sexes: of its people, as far as it tells them; ``None`` of a format that holds none. Such a format (PLINK) has
+            two equal alleles where a person has one.
     """
 
     path: Path
@@ -47,6 +50,10 @@ class Source(Protocol):
     header: tuple[str, ...]
     declared: tuple[str, ...]
     n_records: int | None
+    sexes: Sexes | None
+
+    def contigs(self) -> dict[str, int]:
+        """Number of records by contig, in the order of the file."""
 
     def blocks(self, region: Region | None, tally: Tally, *, rules: AlleleRules | None = None) -> Iterator[SiteBlock]:
         """Records of one contig or region that pass the structural filters, block by block."""
@@ -62,6 +69,7 @@ class Sites:
         id: str (records,), ``.`` where there is none.
         ref: str (records,).
         alt: str (records,), several separated by commas.
+        info: str (records,), INFO fields of structural variants, empty of others; ``None`` where there are none.
     """
 
     contig: NDArray[np.object_]
@@ -69,20 +77,33 @@ class Sites:
     id: NDArray[np.object_]
     ref: NDArray[np.object_]
     alt: NDArray[np.object_]
+    info: NDArray[np.object_] | None = None
 
     @classmethod
     def of(
-        cls, contig: Iterable[str], position: Iterable[int], id: Iterable[str], ref: Iterable[str], alt: Iterable[str]
+        cls,
+        contig: Iterable[str],
+        position: Iterable[int],
+        id: Iterable[str],
+        ref: Iterable[str],
+        alt: Iterable[str],
+        info: Iterable[str] | None = None,
     ) -> Sites:
         """Columns from any iterables."""
-        texts = [np.array([*column, None], dtype=object)[:-1] for column in (contig, id, ref, alt)]
-        return cls(texts[0], np.array([*position], dtype=np.int64), *texts[1:])
+        columns = (contig, id, ref, alt, info or ())
+        where, names, refs, alts, infos = (np.array([*column, None], dtype=object)[:-1] for column in columns)
+        return cls(where, np.array([*position], dtype=np.int64), names, refs, alts, infos if any(infos) else None)
 
     def __len__(self) -> int:
         return len(self.position)
 
     def __getitem__(self, rows: slice | NDArray) -> Sites:
-        return Sites(self.contig[rows], self.position[rows], self.id[rows], self.ref[rows], self.alt[rows])
+        texts = (self.id[rows], self.ref[rows], self.alt[rows])
+        return Sites(self.contig[rows], self.position[rows], *texts, None if self.info is None else self.info[rows])
+
+    def counts(self) -> dict[str, int]:
+        """Number of records by contig, in the order of the file."""
+        return dict(Counter(map(str, self.contig)))
 
     def within(self, region: Region) -> NDArray[np.bool_]:
         """Which records lie inside, (records,)."""
@@ -129,6 +150,9 @@ class Records:
         sites = self.sites[row]
         alt = np.array([*(a.split(",")[k - 1] for a, k in zip(sites.alt, which, strict=True)), None], dtype=object)[:-1]
         phased = None if self.phased is None else self.phased[row]
+        if sites.info is not None:
+            infos = (of_alternate(i, k - 1, n) for i, k, n in zip(sites.info, which, count[row], strict=True))
+            sites = replace(sites, info=np.array([*infos, None], dtype=object)[:-1])
         return Records(replace(sites, alt=alt), np.where(several, one, wide), phased)
 
 
@@ -151,6 +175,7 @@ class RecordSource(ABC):
         self.path, self.header = path, header
         self.declared: tuple[str, ...] = ()
         self.n_records: int | None = None
+        self.sexes: Sexes | None = None
         if not names:
             raise InputError(f"{path} has no samples: give a file with genotypes")
         twice = [name for name, count in Counter(names).items() if count > 1]
@@ -164,6 +189,10 @@ class RecordSource(ABC):
     @abstractmethod
     def _records(self, region: Region | None) -> Iterator[Records]:
         """The records of everybody, at least those of the region, in file order."""
+
+    @abstractmethod
+    def contigs(self) -> dict[str, int]:
+        """Number of records by contig, in the order of the file."""
 
     def blocks(self, region: Region | None, tally: Tally, *, rules: AlleleRules | None = None) -> Iterator[SiteBlock]:
         """Records of one contig or region, block by block; see :meth:`data_prep.vcf.VcfSource.blocks`.
@@ -212,7 +241,7 @@ class RecordSource(ABC):
             phased = None
         return SiteBlock(
             h, phased, sites.position, sites.id.tolist(), sites.ref.tolist(), sites.alt.tolist(), str(sites.contig[0]),
-            haploid,
+            haploid, [] if sites.info is None or not any(sites.info) else sites.info.tolist(),
         )  # fmt: skip
 
     def _spans(self, sites: Sites, region: Region | None, *, step: int) -> Iterator[slice]:

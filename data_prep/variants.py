@@ -44,6 +44,8 @@ class VariantTable:
             where men have one copy, a row may be of two men, see :mod:`data_prep.sexes`.
         phased: bool, shape (samples, variants): whether the call carries phase (``|``). ``None`` means all phased.
         header: the ``##contig`` and ``##reference`` lines of the input, kept for the output.
+        haploid: bool, shape (samples, variants): calls of one allele, which is then in both places. ``None`` means
+            none. Chunks on their way from file to file have it; tables that are learned from have not.
 
     Raises:
         ValueError: a shape, allele code, coordinate or name that is not valid; the message gives value and index.
@@ -54,6 +56,7 @@ class VariantTable:
     samples: pd.DataFrame
     phased: NDArray[np.bool_] | None = None
     header: tuple[str, ...] = field(default=(), repr=False)
+    haploid: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         h = np.asarray(self.haplotypes)
@@ -82,10 +85,12 @@ class VariantTable:
         if backwards.any():
             j = int(np.argmax(backwards)) + 1
             raise ValueError(f"variant {j} at {position[j]} bp lies before variant {j - 1} at {position[j - 1]} bp")
-        if self.phased is not None:
-            if self.phased.shape != h.shape[:2]:
-                raise ValueError(f"phased must have shape {h.shape[:2]}, got {self.phased.shape}")
-            object.__setattr__(self, "phased", _frozen(np.asarray(self.phased, dtype=bool)))
+        for name in ("phased", "haploid"):
+            mask = getattr(self, name)
+            if mask is not None:
+                if mask.shape != h.shape[:2]:
+                    raise ValueError(f"{name} must have shape {h.shape[:2]}, got {mask.shape}")
+                object.__setattr__(self, name, _frozen(np.asarray(mask, dtype=bool)))
         object.__setattr__(self, "haplotypes", _frozen(h))
         object.__setattr__(self, "sites", self.sites.reset_index(drop=True))
 
@@ -199,6 +204,7 @@ class VariantTable:
             sites=self.sites.iloc[v],
             samples=self.samples.iloc[s],
             phased=None if self.phased is None else self.phased[np.ix_(s, v)],
+            haploid=None if self.haploid is None else self.haploid[np.ix_(s, v)],
         )
 
     def with_labels(self, labels: Any) -> VariantTable:
@@ -209,7 +215,8 @@ class VariantTable:
         """AnnData with X = dosage (samples × variants), obs = samples, var = sites, one layer per haplotype.
 
         ``layers["haplotype_0"]`` and ``layers["haplotype_1"]`` hold the two alleles, ``layers["phased"]`` (where some
-        calls are unphased) the phase, ``uns["vcf_header"]`` the header lines.
+        calls are unphased) the phase, ``layers["haploid"]`` (where there are any) the haploid calls,
+        ``uns["vcf_header"]`` the header lines.
         """
         import anndata
 
@@ -218,8 +225,7 @@ class VariantTable:
         obs = self.samples.copy()
         obs.index = obs.index.astype(str)
         layers = {f"haplotype_{k}": np.ascontiguousarray(self.haplotypes[:, :, k]) for k in (0, 1)}
-        if self.phased is not None:
-            layers["phased"] = np.array(self.phased)
+        layers |= {k: np.array(mask) for k in ("phased", "haploid") if (mask := getattr(self, k)) is not None}
         return anndata.AnnData(
             X=self.dosage(), obs=obs, var=var, layers=layers, uns={"vcf_header": np.array(self.header, dtype=object)}
         )
@@ -239,6 +245,6 @@ class VariantTable:
             haplotypes=haplotypes,
             sites=data.var.reset_index(drop=True),
             samples=data.obs.copy(),
-            phased=np.asarray(data.layers["phased"], dtype=bool) if "phased" in data.layers else None,
+            **{k: np.asarray(data.layers[k], dtype=bool) for k in ("phased", "haploid") if k in data.layers},
             header=tuple(str(line) for line in data.uns.get("vcf_header", ())),
         )

@@ -27,6 +27,7 @@ from data_prep.files import FileKind, check_whole, require_file, sniff
 from data_prep.filters import Tally
 from data_prep.records import SiteBlock, choose_samples, no_contig, several_contigs
 from data_prep.regions import Region
+from data_prep.sexes import Sexes
 from data_prep.tabix import contig_offsets, require_sound_index, usable_index
 from data_prep.vcf_check import contig_ids, diagnose, format_keys, read_header, scan_body, scan_region
 from data_prep.vcf_plain import Part, PlainLines
@@ -98,6 +99,7 @@ class VcfSource:
             None if self.samples == names else np.array([index[name] for name in self.samples], dtype=np.intp)
         )
         self.n_records: int | None = None
+        self.sexes: Sexes | None = None
 
     def _open(self) -> Any:
         require_sound_index(self.path)

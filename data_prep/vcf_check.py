@@ -17,6 +17,7 @@ __all__ = [
     "BodyScan",
     "bad_format_key",
     "contig_ids",
+    "contig_lengths",
     "diagnose",
     "format_keys",
     "is_contig",
@@ -39,6 +40,16 @@ _GENOTYPE = re.compile(r"(?:\.|\d+)(?:[/|](?:\.|\d+))*")
 def contig_ids(header: str) -> list[str]:
     """Names in the ``##contig`` lines of a header."""
     return re.findall(r"^##contig=<(?:.*?,)?ID=([^,>\n]+)", header, flags=re.MULTILINE)
+
+
+def contig_lengths(header: str) -> dict[str, int]:
+    """Lengths in bp that the ``##contig`` lines of a header give, by name."""
+    out = {}
+    for line in header.splitlines():
+        name, size = contig_ids(line), re.search(r"[<,]length=(\d+)", line)
+        if name and size is not None:
+            out[name[0]] = int(size[1])
+    return out
 
 
 def is_contig(name: bytes) -> bool:

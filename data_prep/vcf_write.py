@@ -27,7 +27,7 @@ from data_prep.files import BGZF_EOF
 from data_prep.filters import count_rows
 from data_prep.records import SiteOrder
 from data_prep.variants import VariantTable
-from data_prep.vcf_check import contig_ids
+from data_prep.vcf_check import contig_ids, contig_lengths
 
 __all__ = ["VcfWriter", "write_vcf"]
 
@@ -42,14 +42,15 @@ _CHUNK = 1 << 24
 def _genotype_codes() -> NDArray[np.uint32]:
     """The four bytes ``a|b<tab>`` as one little-endian integer, by code = (a + 1) + 3 (b + 1) + 9 kind.
 
-    Kind 0 is a call without phase, 1 one with phase, 2 the haploid calls ``a<tab>b<tab>`` of two men.
+    Kind 0 is a call without phase, 1 one with phase, 2 the haploid calls ``a<tab>b<tab>`` of two men, 3 one haploid
+    call ``a<tab>`` behind two bytes of 0, which are not written.
     """
-    codes = np.zeros(27, dtype="<u4")
-    for kind, between in enumerate("/|\t"):
+    codes = np.zeros(36, dtype="<u4")
+    for kind, between in enumerate(("/", "|", "\t", "")):
         for a in (-1, 0, 1):
             for b in (-1, 0, 1):
-                text = f"{'.01'[a + 1]}{between}{'.01'[b + 1]}\t".encode()
-                codes[(a + 1) + 3 * (b + 1) + 9 * kind] = int.from_bytes(text, "little")
+                text = f"{'.01'[a + 1]}{between}{'.01'[b + 1]}\t" if between else f"\0\0{'.01'[a + 1]}\t"
+                codes[(a + 1) + 3 * (b + 1) + 9 * kind] = int.from_bytes(text.encode(), "little")
     return codes
 
 
@@ -135,6 +136,8 @@ class VcfWriter:
         self._order = SiteOrder()
         head = _header(self.samples, header=header, contigs=contigs, source=source)
         self._known = set(contig_ids(head))
+        self._lengths = contig_lengths(head)
+        self._beyond: str | None = None
         self._handle = self._guard(lambda: self._temporary.open("wb"))
         self._sink: Any = self._handle if self._kind == "text" else _Bgzf(self._handle, threads=threads)
         try:
@@ -180,6 +183,11 @@ class VcfWriter:
         kind = np.ones((1, 1), dtype=np.int8) if chunk.phased is None else chunk.phased[:, part].T.astype(np.int8)
         if "second" in chunk.samples.columns:
             kind = np.where(chunk.people_per_row == 2, np.int8(2), kind)
+        haploid = None if chunk.haploid is None else chunk.haploid[:, part].T
+        if haploid is not None:
+            kind = np.where(haploid, np.int8(3), kind)
+            h = np.array(h)
+            h[:, :, 1][haploid] = -1  # is counted once
         code = (h[:, :, 0] + 4) + 3 * h[:, :, 1]
         code += 9 * kind
         alt = count_rows(h.reshape(len(h), -1) == 1)
@@ -199,6 +207,9 @@ class VcfWriter:
             self._place(str(contig), int(position))
             name = "." if name is None or name != name or name == "" else name
             calls: Any = lines[k].data
+            if haploid is not None and haploid[k].any():
+                line = lines[k].view(np.uint8)
+                calls = line[line != 0].tobytes()
             if record.stop > k + 1:
                 other = ",".join(sites["alt"].iloc[record])
                 called[k] = ((h[record] >= 0).all(axis=0)).sum()
@@ -216,6 +227,8 @@ class VcfWriter:
         if contig not in self._known:
             raise ValueError(f"contig {contig} is not in the header")
         self._order.place(contig, position)
+        if self._beyond is None and position > self._lengths.get(contig, position):
+            self._beyond = f"{contig}:{position} lies beyond the {self._lengths[contig]:,} bp that the header gives it"
 
     def close(self) -> None:
         """Finish, index and move into place. On failure nothing is left."""
@@ -239,7 +252,15 @@ class VcfWriter:
         elif self._kind == "bcf":
             made = Path(f"{self._temporary}.bcf")
             pysam.bcftools.view("-Ob", "-o", str(made), str(self._temporary), catch_stdout=False)
-            pysam.bcftools.index("-f", str(made), catch_stdout=False)
+            try:
+                pysam.bcftools.index("-f", str(made), catch_stdout=False)
+            except pysam.SamtoolsError as error:
+                if self._beyond is None:
+                    raise
+                raise OutputError(
+                    f"{self.path} cannot be indexed: {self._beyond}: mend length= in the ##contig line of the input "
+                    "with 'bcftools reheader', or write .vcf.gz"
+                ) from error
             self._temporary.unlink()
             index = Path(f"{made}.csi")
         os.replace(made, self.path)

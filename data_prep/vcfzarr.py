@@ -105,6 +105,9 @@ class VcfZarrSource(RecordSource):
         said = " ".join(str(error).split()) or type(error).__name__
         return InputError(f"{path} cannot be read as VCF-Zarr ({said}): make the store again")
 
+    def contigs(self) -> dict[str, int]:
+        return self._sites.counts()
+
     def _records(self, region: Region | None) -> Iterator[Records]:
         # A chunk of the store is decoded whole, so that it is read whole if it fits.
         fits = rows_at_once(len(self.everybody), bytes_per_call=2)
@@ -124,6 +127,8 @@ class VcfZarrSource(RecordSource):
 
 class VcfZarrWriter(FilesWriter):
     """Writes a VCF-Zarr store, chunk by chunk."""
+
+    haploid = "yes"
 
     def __init__(
         self, path: Path, samples: list[str], *, header: tuple[str, ...] = (), source: str = "genodiff"
@@ -159,7 +164,10 @@ class VcfZarrWriter(FilesWriter):
             self._rows.append((str(contig), int(position), label, str(ref), str(alt)))
         half = np.any(h < 0, axis=2)
         known = np.ones(half.shape, dtype=bool) if phased is None else phased
-        self._pending.append((np.where(half[:, :, None], np.int8(-1), h), known))
+        calls = np.where(half[:, :, None], np.int8(-1), h)
+        if chunk.haploid is not None:
+            calls[:, :, 1][chunk.haploid[:, part].T] = PAD
+        self._pending.append((calls, known))
         if sum(len(h) for h, _ in self._pending) >= _CHUNK[0]:
             self._flush(whole=True)
 

@@ -7,15 +7,16 @@ import re
 import shutil
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self, TypeVar
+from typing import Literal, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.builds import build_of, kind_of
 from data_prep.errors import OutputError
 from data_prep.formats import FORMATS, companions, output_format
 from data_prep.records import SiteOrder
@@ -48,14 +49,33 @@ class FilesWriter(ABC):
         path: the target, whose ending is one of the format's.
         samples: names of the people, in the order of the rows of every chunk.
         header: ``##contig`` and ``##reference`` lines, for formats that keep them.
+        sexes: ``M`` or ``F`` by sample name, for formats that keep them.
+
+    Attributes:
+        haploid: whether the format holds haploid calls as they are; ``by sex`` where it has two equal alleles instead
+            and the sex tells that they are one.
+        info: whether it holds the INFO fields of structural variants.
 
     Raises:
         OutputError: the folder cannot be written to.
     """
 
-    def __init__(self, path: Path, samples: list[str], *, header: tuple[str, ...] = ()) -> None:
+    haploid: Literal["yes", "by sex", "no"] = "no"
+    info = False
+
+    def __init__(
+        self,
+        path: Path,
+        samples: list[str],
+        *,
+        header: tuple[str, ...] = (),
+        sexes: Mapping[str, str] | None = None,
+    ) -> None:
         self.path, self.samples, self.header = path, [str(name) for name in samples], header
+        self.sexes = sexes or {}
         self.n_variants = 0
+        self._described = 0
+        self._build = build_of(header)
         self._order = SiteOrder()
         self._folder = self._guard(lambda: Path(tempfile.mkdtemp(dir=path.absolute().parent, prefix=f".{path.name}-")))
         self.hidden: Path = self._folder / path.name
@@ -80,12 +100,45 @@ class FilesWriter(ABC):
         """
         if list(map(str, chunk.samples.index)) != self.samples:
             raise ValueError("the people of the chunk are not those of the file")
+        if chunk.haploid is not None:
+            self._take_haploid(chunk, chunk.haploid)
+        if "info" in chunk.sites.columns:
+            self._described += int((chunk.sites["info"] != "").sum())
         step = max(1, _BYTES // max(1, 8 * chunk.n_samples))
         for start in range(0, chunk.n_variants, step):
             part = slice(start, min(start + step, chunk.n_variants))
             self._place(chunk, part)
             self._guard(partial(self._append, chunk, part))
             self.n_variants += part.stop - part.start
+
+    def _take_haploid(self, chunk: VariantTable, haploid: NDArray[np.bool_]) -> None:
+        """Refuses haploid calls that could not be told from homozygous ones.
+
+        Raises:
+            OutputError: the format holds none, or not of this contig or these people.
+        """
+        if self.haploid == "yes":
+            return
+        kind = FORMATS[output_format(self.path)].name
+        instead = "name a .vcf.gz, .bcf, .vcz or .h5ad"
+        j, i = np.argwhere(haploid.T)[0]
+        site = f"{chunk.sites['contig'].iloc[j]}:{chunk.sites['position'].iloc[j]}"
+        told = f"{self.path}: {site}: the call of sample {self.samples[i]!r} is haploid"
+        if self.haploid == "no":
+            raise OutputError(f"{told}, which {kind} does not hold: {instead}, or with --sex a .pgen or .bed")
+        of = kind_of(str(chunk.sites["contig"].iloc[0]), self._build)
+        if not of:
+            raise OutputError(f"{told}, which {kind} holds of X, Y and mitochondria alone: {instead}")
+        men = np.array([self.sexes.get(name) == "M" for name in self.samples])
+        # Of a woman on Y nothing but missing calls are expected.
+        wrong = haploid & ~men[:, None] & (chunk.haplotypes >= 0).any(axis=2)
+        if of != "MT" and wrong.any():
+            j, i = np.argwhere(wrong.T)[0]
+            raise OutputError(
+                f"{self.path}: {chunk.sites['contig'].iloc[j]}:{chunk.sites['position'].iloc[j]}: the call of sample "
+                f"{self.samples[i]!r} is haploid, which {kind} tells by sex: give --sex, in which {self.samples[i]!r} "
+                f"is a man, or {instead}"
+            )
 
     def _place(self, chunk: VariantTable, part: slice) -> None:
         rows = chunk.sites.iloc[part]
@@ -105,7 +158,10 @@ class FilesWriter(ABC):
 
     def notes(self) -> list[str]:
         """What the format could not hold of what was written, in lines of text."""
-        return []
+        if self.info or not self._described:
+            return []
+        kind = FORMATS[output_format(self.path)].name
+        return [f"{kind} holds no INFO: END, SVTYPE and the like of {self._described:,} structural variants are lost"]
 
     def close(self) -> None:
         """Finish and move into place. On failure nothing is left."""
@@ -180,6 +236,7 @@ def open_writer(
     header: tuple[str, ...] = (),
     contigs: tuple[str, ...] = (),
     n_variants: int | None = None,
+    sexes: Mapping[str, str] | None = None,
     source: str = "genodiff",
     threads: int = 1,
 ) -> Writer:
@@ -191,6 +248,7 @@ def open_writer(
         header: ``##contig`` and ``##reference`` lines to keep.
         contigs: contigs that will occur, where the header does not list them.
         n_variants: how many variants will be written, where known: PLINK 2 then needs no intermediate file.
+        sexes: ``M`` or ``F`` by sample name, which PLINK keeps.
         source: for the ``##source`` line, or what corresponds to it.
         threads: threads that compress.
 
@@ -205,11 +263,11 @@ def open_writer(
     if kind == "plink1":
         from data_prep.plink1 import BedWriter
 
-        return BedWriter(target, samples, header=header)
+        return BedWriter(target, samples, header=header, sexes=sexes)
     if kind == "plink2":
         from data_prep.plink2 import PgenWriter
 
-        return PgenWriter(target, samples, header=header, n_variants=n_variants)
+        return PgenWriter(target, samples, header=header, sexes=sexes, n_variants=n_variants)
     if kind == "oxford":
         from data_prep.oxford import HapsWriter
 
@@ -242,7 +300,9 @@ def write_variants(table: VariantTable, path: str | os.PathLike[str], *, threads
     contigs = tuple(dict.fromkeys(map(str, table.sites["contig"])))
     names = list(table.people)
     if output_format(Path(path)) != "vcf" and len(names) > table.n_samples:
-        raise OutputError(f"{path}: men have one copy of X, which is written to VCF alone: name a .vcf.gz or .bcf")
+        raise OutputError(
+            f"{path}: men have one copy of X, which is written to VCF alone: name a .vcf.gz or .bcf, and convert that"
+        )
     writer = open_writer(
         path, names, header=table.header, contigs=contigs, n_variants=table.n_variants, threads=threads
     )

@@ -13,11 +13,10 @@ from data_prep.alleles import AlleleRules, Multiallelic
 from data_prep.builds import build_of
 from data_prep.errors import InputError
 from data_prep.filters import FilterReport
-from data_prep.formats import is_store
+from data_prep.formats import is_store, require_store
 from data_prep.readers import open_source, read_variants
 from data_prep.sexes import read_sexes
 from data_prep.variants import VariantTable
-from data_prep.vcf import VcfSource
 
 __all__ = ["inspect", "removals"]
 
@@ -44,6 +43,7 @@ def inspect(
         progress: show a bar.
     """
     if path.is_dir() and not is_store(path):
+        require_store(path)
         if not (path / "model.json").is_file() and (path / "model" / "model.json").is_file():
             raise InputError(f"{path} is the output of synthesize: give {path / 'model'}")
         from genodiff.genotypes.model import GenotypeModel
@@ -53,7 +53,7 @@ def inspect(
     source = open_source(path)
     told = build_of(source.header)
     known = ("build", (build or "not told by the header") if told is None else told.name)
-    counts = source.contigs() if region is None and isinstance(source, VcfSource) else {}
+    counts = source.contigs() if region is None else {}
     if len(counts) > 1:
         rows = [("people", f"{len(source.samples):,}"), known]
         rows += [(f"contig {name}", f"{count:,} records") for name, count in counts.items()]

@@ -10,13 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.alleles import AlleleRules, Multiallelic
+from data_prep.builds import build_named, build_of
 from data_prep.errors import InputError
 from data_prep.filters import FilterReport, filter_table
 from data_prep.formats import companions, is_store
 from data_prep.maps import GeneticMap, read_map
 from data_prep.panels import attach_panel, read_panel, read_parents
+from data_prep.ploidy import own_sexes
 from data_prep.readers import open_source, read_variants
+from data_prep.regions import Region
 from data_prep.sexes import Sexes, panel_sexes, read_sexes, with_sex_counts
+from data_prep.sources import Source
 from data_prep.splits import read_sample_list, split_by_names, split_people
 from data_prep.variants import VariantTable
 from genodiff.provenance import Provenance
@@ -138,7 +142,8 @@ def load_data(options: DataOptions, *, progress: bool) -> Data:
     for name in ("panel_column", "panel_parent"):
         if options.panel is None and getattr(options, name) is not None:
             raise InputError(f"--{name.replace('_', '-')} names a column of a panel: give --panel, too")
-    names = open_source(options.path).samples
+    source = open_source(options.path)
+    names = source.samples
     # Here and not above: a file that cannot be used is refused before torch is loaded.
     from genodiff.genotypes.model import MIN_PEOPLE
 
@@ -153,7 +158,7 @@ def load_data(options: DataOptions, *, progress: bool) -> Data:
     labels, held_set = {} if panel is None else panel.to_dict(), set(held_names or ())
     # Two men of a pair have one label, and are on one side.
     groups = {name: f"{labels.get(name, '')}\t{name in held_set}" for name in names}
-    sexes = _sexes(options.sex, options.panel, groups=groups)
+    sexes = _sexes(options.sex, options.panel, groups=groups, own=_own(source, options.region, options.build))
     learned = max(0.0, 1 - held_count / len(names)) * (1.0 if sexes is None else 0.5)
     everybody, coarse = read_variants(
         options.path,
@@ -216,7 +221,8 @@ def load_judged(options: JudgedOptions, *, progress: bool) -> tuple[VariantTable
         panel = panels[name]
         labels = None if panel is None else read_panel(panel)
         groups = {} if labels is None else labels.to_dict()
-        sexes = _sexes(options.sex, panel, groups=groups, panel_first=name == "synthetic")
+        own = _own(open_source(path), options.region, options.build) if path.suffix in (".bed", ".pgen") else None
+        sexes = _sexes(options.sex, panel, groups=groups, panel_first=name == "synthetic", own=own)
         table, _ = read_variants(
             path,
             region=options.region,
@@ -244,13 +250,23 @@ def load_judged(options: JudgedOptions, *, progress: bool) -> tuple[VariantTable
 
 
 def _sexes(
-    given: Path | None, panel: Path | None, *, groups: Mapping[str, str], panel_first: bool = False
+    given: Path | None,
+    panel: Path | None,
+    *,
+    groups: Mapping[str, str],
+    panel_first: bool = False,
+    own: Sexes | None = None,
 ) -> Sexes | None:
-    """Sexes from a file of their own or a column of a panel, if there are any; two men of a pair share their group."""
-    own = None if given is None else read_sexes(given)
-    column = None if panel is None or (own and not panel_first) else panel_sexes(panel)
-    found = (column or own) if panel_first else (own or column)
+    """Sexes from a table, a column of a panel or the genotypes' ``own``; two men of a pair share their group."""
+    table = None if given is None else read_sexes(given)
+    column = None if panel is None or (table and not panel_first) else panel_sexes(panel)
+    found = ((column or table) if panel_first else (table or column)) or own
     return None if found is None else replace(found, groups=groups)
+
+
+def _own(source: Source, region: str | None, build: str | None) -> Sexes | None:
+    where = None if region is None else Region.parse(region)
+    return own_sexes(source, where, build_of(source.header) or (None if build is None else build_named(build)))
 
 
 def data_inputs(options: DataOptions) -> dict[str, Path | None]:

@@ -255,7 +255,7 @@ def audit(model: Path, members: Path, others: Path, output: Path | None, quiet: 
 def inspect(path: Path, **o: Any) -> None:
     """Say what a file of genotypes or a model folder holds.
 
-    Of a VCF with several contigs and no --region: how many records each has, and the build.
+    Of a file with several contigs and no --region: how many records each has, and the build.
 
     \b
     Examples:

@@ -156,8 +156,8 @@ class Range(click.FloatRange):
 
 sex_option = click.option(
     "--sex", type=PATH,
-    help="Who is a man: a table with the columns sample and sex, or a PLINK .fam or .psam. Needed for X outside the "
-         "pseudo-autosomal regions, not used elsewhere.",
+    help="Who is a man: a table with the columns sample and sex, or a PLINK .fam or .psam; of PLINK files their own if "
+         "not given. Needed for X outside the pseudo-autosomal regions, not used elsewhere.",
 )  # fmt: skip
 
 site_options = stack(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import importlib
+import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +18,8 @@ from data_prep.writers import FilesWriter, write_variants
 from genodiff.loading import DataOptions, hash_inputs, load_data
 from genodiff.provenance import Provenance
 from tests.commands import EXAMPLE, refused, run, tree
-from tests.data_prep.formats import assert_same, needs, read
-from tests.data_prep.helpers import make_table, write
+from tests.data_prep.formats import SINGLE, assert_same, needs, read
+from tests.data_prep.helpers import header, make_table, record, write
 
 
 @pytest.fixture
@@ -260,3 +262,42 @@ def test_a_disk_that_is_full_leaves_nothing(
     monkeypatch.setattr(FilesWriter, "_publish", full)
     words = [f"{tmp_path / 'y'}{ending} cannot be written (No space left on device)"]
     refused(tmp_path, "convert", EXAMPLE, "-o", tmp_path / f"y{ending}", words=words)
+
+
+def test_pipes_are_neither_read_nor_written(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in ("-", pipe, "/dev/null"):
+        words = [path, "is a pipe or device, which is not read", "to disk"]
+        refused(tmp_path, "convert", path, "-o", tmp_path / "y.vcf", words=words)
+    words = [pipe, "is a pipe or device, which is not read", "the sample list"]
+    refused(tmp_path, "convert", EXAMPLE, "-o", tmp_path / "y.vcf", "--samples", pipe, words=words)
+    for path in ("-", pipe, "/dev/null"):
+        words = [path, "is a pipe or device, which is not written to", "name a file"]
+        refused(tmp_path, "convert", EXAMPLE, "-o", path, words=words)
+
+
+def test_a_folder_without_metadata_is_no_store(tmp_path: Path) -> None:
+    for name, kind in (("x.vcz", "VCF-Zarr"), ("x.vcf.zarr", "VCF-Zarr"), ("x.zarr", "AnnData")):
+        (tmp_path / name).mkdir()
+        for command in (("convert", tmp_path / name, "-o", tmp_path / "y.vcf"), ("inspect", tmp_path / name)):
+            refused(tmp_path, *command, words=[name, f"is no {kind} store", "zarr.json"])
+
+
+def test_a_position_beyond_its_contig_is_named(tmp_path: Path) -> None:
+    """The index of a BCF is made for the length in the header."""
+    text = header().replace("<ID=22>", "<ID=22,length=1000>") + record(999, "0|1 0|0 0|0 0|0")
+    path = write(tmp_path, text + record(90_000_000, "0|1 0|0 0|0 0|0"))
+    words = ["y.bcf cannot be indexed", "22:90000000 lies beyond the 1,000 bp", "##contig", ".vcf.gz"]
+    refused(tmp_path, "convert", path, "-o", tmp_path / "y.bcf", words=words)
+    assert run("convert", path, "-o", tmp_path / "y.vcf.gz", "--quiet").exit_code == 0
+
+
+@pytest.mark.parametrize("ending", SINGLE)
+def test_records_are_counted_by_contig(ending: str, tmp_path: Path) -> None:
+    needs(ending)
+    table = make_table(np.zeros((2, 5, 2)))
+    sites = table.sites.assign(contig=["21", "21", "22", "22", "22"])
+    write_variants(replace(table, sites=sites), tmp_path / f"x{ending}")
+    said = run("inspect", tmp_path / f"x{ending}").stdout
+    assert "contig 21  2 records\ncontig 22  3 records\nmore       with --region, for example --region 21\n" in said
