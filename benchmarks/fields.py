@@ -3,7 +3,9 @@
 Every PROCESS[,ν,κ] is trained on 85 % of the training images, and what it draws is compared with the other 15 %; test
 images are not touched. ``--latents`` does the same in latents of an autoencoder of the same images. Prints a line of
 CSV for every model and sampler. ``--forward 1000`` trains nothing and times the process on so many images: the equation
-simulated to its horizon in 132 steps, and x_t drawn from the frozen law.
+simulated to its horizon in 132 steps, and x_t drawn from the frozen law. ``--at-ratios-of spde,8,.1`` trains and
+samples what has no edges at the signal-to-noise ratios r²/(1 − r²), r the correlation of x_t with x_0, that the named
+process has at equal steps: what the schedule alone does.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import argparse
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,10 +23,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 
 from genodiff.core.fields import FieldDiffusion
+from genodiff.core.processes import Diffusion
+from imaging import denoising, spde
 from imaging.autoencoder import train_autoencoder
 from imaging.datasets import ImageSets
 from imaging.denoising import train_field
 from imaging.models import ImageModel
+from imaging.reproduce.geometry import correlation
 from imaging.reproduce.judge import Judge
 from imaging.reproduce.spde import FULL
 from imaging.runs import Source
@@ -38,6 +44,28 @@ class Training(Source):
     def load(self) -> ImageSets:
         """Images to learn from and to choose by."""
         return super().load().train.split(_HELD_BACK, seed=_SPLIT)
+
+
+def at_ratios_of(process: FieldDiffusion, rows: torch.Tensor, seed: int) -> Callable[..., torch.Tensor]:
+    """What :func:`imaging.spde.equal_noise` would give, at the signal-to-noise ratios of another process."""
+
+    def times(other: Diffusion, steps: int, *, first: float | None = None, last: float = 1e-3) -> torch.Tensor:
+        draw, found = torch.Generator().manual_seed(seed), []
+        assert first is None
+        for t in equal_noise(process, steps, last=1e-3).float():
+            r = correlation(process.noised(rows, t, generator=draw), rows).clamp(1e-3, 1 - 1e-7).double()
+            found.append((1 - r.square()) / r.square())
+        # Falling, whatever the draw of the noise, from that of the horizon.
+        ratio = torch.stack(found).cummin(0).values * (1 - 1e-6 * torch.arange(steps + 1, dtype=torch.float64))
+        end = torch.tensor(other.horizon, dtype=torch.float64)
+        ratio = ratio.clamp_max(0.999 * float(other.noise_ratio(end, rate=-0.5)))
+        result = other.time_of_noise(ratio, rate=-0.5)
+        result[0] = end
+        if last == 0:
+            result[-1] = 0.0
+        return result
+
+    return times
 
 
 def forward(source: Source, images: int, seed: int) -> None:
@@ -64,6 +92,7 @@ def main() -> None:
     """Trains, draws, judges, prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("process", nargs="*", metavar="PROCESS[,NU,KAPPA]")
+    parser.add_argument("--at-ratios-of", metavar="PROCESS,NU,KAPPA")
     parser.add_argument("--forward", type=int, metavar="IMAGES")
     parser.add_argument("--data", default="emoji")
     parser.add_argument("--latents", action="store_true")
@@ -81,6 +110,15 @@ def main() -> None:
     if given.forward is not None:
         forward(source, given.forward, given.seed)
         return
+    if given.at_ratios_of is not None:
+        named, nu, kappa = given.at_ratios_of.split(",")
+        values = source.load().train.values(slice(0, 100))
+        rows = ((values - values.mean()) / values.std()).flatten(1)
+        channels, height, width = values.shape[1:]
+        process = Field((channels, height, width), named, float(nu), float(kappa)).diffusion()
+        assert isinstance(process, FieldDiffusion)
+        # Only here times are another's: neither training nor sampling has an option for it.
+        spde.equal_noise = denoising.equal_noise = at_ratios_of(process, rows, given.seed)
     judge = Judge(source, features=None, seed=_SPLIT)
     print("process,nu,kappa,sampler,metric,value,floor")
     with tempfile.TemporaryDirectory() as folder:
