@@ -136,12 +136,13 @@ def _curve(path: Path) -> pd.DataFrame:
     """A table of ``curves/``, with the columns that a curve of its name has."""
     frame = _table(path)
     needed = ("value",) if path.stem.startswith(_ARRAYS) else _CURVES.get(path.stem, ())
+    bounded = not path.stem.startswith("kinship_")  # of two people who share no heterozygous site kinship is −∞
     for column in needed:
         if column not in frame.columns:
             raise InputError(f"{path} lacks the column {column}: evaluate again, or leave the table out")
     for column in frame.columns.difference(list(_TEXT)) if needed and len(frame) else ():
         values = pd.to_numeric(frame[column], errors="coerce").to_numpy(dtype=float)
-        wrong = np.flatnonzero((np.isnan(values) & frame[column].notna().to_numpy()) | np.isinf(values))
+        wrong = np.flatnonzero((np.isnan(values) & frame[column].notna().to_numpy()) | (np.isinf(values) & bounded))
         if len(wrong):
             found = frame[column].iloc[wrong[0]]
             raise InputError(f"{path}, line {wrong[0] + 2}, column {column}: {found!r} is no number: evaluate again")

@@ -402,6 +402,7 @@ def sample(model: Path, output: Path, n: int, steps: int, sampler: str | None, *
 def stroke_to_image(model: Path, pictures: Path | None, output: Path, simulate: int | None, **o: Any) -> None:
     """Make images of PICTURES that are drawn in coarse strokes, a file, folder or zip: noise on top, and taken back.
 
+    Of a picture that is not square its middle is taken, of an animation its first frame; what is transparent is white.
     Writes an .npz of bytes with images and strokes, and a PNG with rows of strokes, each above what became of it.
     Faithfulness is the root mean square distance to the strokes, with values in [−1, 1].
 

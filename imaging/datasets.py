@@ -59,7 +59,8 @@ _CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse
 
 def to_unit(pixels: NDArray[np.uint8] | Tensor) -> Tensor:
     """Bytes 0 … 255 to float32 values in [−1, 1]."""
-    return torch.as_tensor(pixels).to(torch.float32) / 127.5 - 1
+    held = pixels if isinstance(pixels, Tensor) else torch.from_numpy(np.array(pixels))  # a view may be read-only
+    return held.to(torch.float32) / 127.5 - 1
 
 
 LEVEL = 1 / 127.5
@@ -261,6 +262,22 @@ def _over_white(png: bytes) -> NDArray[np.uint8]:
     return np.asarray(canvas.convert("RGB"))
 
 
+def _coloured(image: Any) -> NDArray[np.uint8]:
+    """A picture of any mode as (H, W, 3); what is transparent lies over white, 16 bits become 8."""
+    from PIL import Image
+
+    if image.mode.startswith("I"):
+        levels = np.asarray(image).astype(np.float64) / 257
+        grey = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if not image.has_transparency_data:
+        return np.asarray(image.convert("RGB"))
+    drawn = image.convert("RGBA")
+    canvas = Image.new("RGBA", drawn.size, "white")
+    canvas.alpha_composite(drawn)
+    return np.asarray(canvas.convert("RGB"))
+
+
 def _emoji_groups(font: Any, names: list[str]) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
     """The Unicode subgroup of every glyph, −1 where it has none; ``None`` without Debian's package ``unicode-data``.
 
@@ -362,7 +379,7 @@ def read_images(path: Path, *, size: int, name: str = "folder", under: Sequence[
     for k, (entry, _, content) in enumerate(chosen):
         try:
             with Image.open(io.BytesIO(content())) as image:
-                pixels[k] = resized(np.asarray(image.convert("RGB")), size)
+                pixels[k] = resized(_coloured(image), size)
         except (*unreadable, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # the last three are a zip's
             raise ImagingError(f"{path}/{entry} cannot be read as an image: remove or replace it") from error
     classes = tuple(sorted({label for _, label, _ in chosen}))

@@ -259,8 +259,11 @@ class FieldModel(ImageModel):
         try:
             times = self.times(steps, first=level / (1 + level))
         except ValueError as error:
+            end = torch.tensor(self.process.horizon, dtype=torch.float64)
+            highest = float(self.process.noise_ratio(end, rate=-0.5).sqrt())
             raise ImagingError(
-                f"a level of {level:g} is beyond this model ({error}): choose another --level"
+                f"a level of {level:g} is beyond this model, whose noise goes up to {highest:.3g} deviations of the data: "
+                "choose another --level"
             ) from error
         x = self.process.noised(self.standardised(values), times[0].to(values), generator=generator)
         return self.restored(self.rule().sample(x, times, generator=generator))

