@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import gc
 import gzip
 import hashlib
@@ -151,11 +152,11 @@ def change_json(data: bytes, rng: random.Random) -> bytes:
             return json.dumps(rng.choice(VALUES)).encode()
         kind = rng.randrange(5)
         if kind <= 2:
-            above[key] = rng.choice(VALUES)
+            above[key] = copy.deepcopy(rng.choice(VALUES))
         elif kind == 3:
             del above[key]
         elif isinstance(above, list):
-            above.insert(key, above[key])
+            above.insert(key, copy.deepcopy(above[key]))
         elif isinstance(above[key], int | float):
             above[key] = -above[key] * rng.choice((1, 2, 1e6))
     return json.dumps(tree).encode()

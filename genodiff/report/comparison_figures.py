@@ -48,7 +48,8 @@ def against_floor(ratios: pd.DataFrame) -> Figure:
         axes.plot(ratios[name].to_numpy(), rows - offset, label=str(name), **look)
     axes.set_xscale("log")
     low, high = (f(ratios.to_numpy()[np.isfinite(ratios.to_numpy())], initial=1.0) for f in (np.min, np.max))
-    ticks = [digit * 10.0**power for power in range(-6, 7) for digit in (1, 2, 5)]
+    digits = (1, 2, 5) if high < 100 * low else (1,)  # more would be written over one another
+    ticks = [digit * 10.0**power for power in range(-6, 7) for digit in digits]
     axes.xaxis.set_major_locator(FixedLocator([t for t in ticks if low / 2.5 <= t <= high * 2.5]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g} ×"))
     axes.xaxis.set_minor_formatter(NullFormatter())
