@@ -76,6 +76,8 @@ class Process:
         if self.pid:
             return
         code = 1
+        # Of a job in the background the shell lets SIGINT be ignored, and what is ignored stays so.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             handle = os.open(self.said, os.O_WRONLY)
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
