@@ -61,8 +61,18 @@ $(VENV)/.documented: $(STAMP)
 	$(BIN)/python -m pip install --quiet -c constraints.txt $$($(GROUP) docs)
 	@touch $@
 
+# Names that are imported when first asked for are none to pdoc until somebody has asked.
+define API
+import genodiff, pathlib, pdoc
+for name in genodiff.__all__:
+    getattr(genodiff, name)
+pdoc.render.configure(docformat="google", search=False)
+pdoc.pdoc("data_prep", "genodiff", "imaging", output_directory=pathlib.Path("build/docs"))
+endef
+export API
+
 docs: $(VENV)/.documented  ## Write the API reference to build/docs
-	$(BIN)/python -W error -m pdoc --docformat google --no-search -o build/docs data_prep genodiff imaging
+	$(BIN)/python -W error -c "$$API"
 	@echo "API: file://$(CURDIR)/build/docs/index.html"
 
 man: $(VENV)/.documented  ## Write manual pages to build/man

@@ -5,6 +5,7 @@ The Python face is lazy: ``genodiff.GenotypeModel`` and ``genodiff.evaluate`` im
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
@@ -12,25 +13,18 @@ __version__ = "0.1.0"
 __all__ = ["GenotypeModel", "VariantTable", "__version__", "evaluate", "read_run", "read_variants"]
 
 
+_HOMES = {
+    "GenotypeModel": "genodiff.genotypes.model",
+    "VariantTable": "data_prep.variants",
+    "evaluate": "genodiff.evaluation.suite",
+    "read_run": "genodiff.runs",
+    "read_variants": "data_prep.readers",
+}
+"""Modules of what is imported when it is first asked for."""
+
+
 def __getattr__(name: str) -> Any:
-    if name == "GenotypeModel":
-        from genodiff.genotypes.model import GenotypeModel
-
-        return GenotypeModel
-    if name == "VariantTable":
-        from data_prep.variants import VariantTable
-
-        return VariantTable
-    if name == "read_variants":
-        from data_prep.readers import read_variants
-
-        return read_variants
-    if name == "read_run":
-        from genodiff.runs import read_run
-
-        return read_run
-    if name == "evaluate":
-        from genodiff.evaluation.suite import evaluate
-
-        return evaluate
+    if name in _HOMES:
+        globals()[name] = getattr(import_module(_HOMES[name]), name)
+        return globals()[name]
     raise AttributeError(f"module 'genodiff' has no attribute {name!r}")
