@@ -262,8 +262,8 @@ class FieldModel(ImageModel):
             end = torch.tensor(self.process.horizon, dtype=torch.float64)
             highest = float(self.process.noise_ratio(end, rate=-0.5).sqrt())
             raise ImagingError(
-                f"a level of {level:g} is beyond this model, whose noise goes up to {highest:.3g} deviations of the data: "
-                "choose another --level"
+                f"a level of {level:g} is beyond this model, whose noise goes up to {highest:.3g} deviations "
+                "of the data: choose another --level"
             ) from error
         x = self.process.noised(self.standardised(values), times[0].to(values), generator=generator)
         return self.restored(self.rule().sample(x, times, generator=generator))
