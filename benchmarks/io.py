@@ -137,7 +137,7 @@ def measure(options: argparse.Namespace, folder: Path) -> Iterator[str]:
     own = ours("write", vcf, options)
     ours("write", text, options)
     bgzip = ["bgzip", "-@", t, "-k", "-f", "x.vcf"]
-    shutil.copy(vcf, folder / "ours.vcf.gz")
+    shutil.copy2(vcf, folder / "ours.vcf.gz")  # no newer than its index
     yield row("write .vcf.gz", own, f"bgzip -@ {t}", theirs(bgzip, folder))
     shutil.move(folder / "ours.vcf.gz", vcf)
     plink = ["plink2", "--threads", t, "--memory", 4000, "--out", "theirs"]
