@@ -22,7 +22,10 @@ from data_prep.sources import Records, RecordSource, Sites, rows_at_once
 from data_prep.variants import VariantTable
 from data_prep.writers import FilesWriter, variant_major
 
-__all__ = ["MAGIC", "BedSource", "BedWriter", "columns_of", "people_of", "read_bim", "sexes_of"]
+__all__ = ["MAGIC", "SEX_CODES", "BedSource", "BedWriter", "columns_of", "people_of", "read_bim", "sexes_of"]
+
+SEX_CODES = {"M": "1", "F": "2"}
+"""Of men and women in .fam and .psam."""
 
 MAGIC = b"\x6c\x1b\x01"
 """The first bytes of a ``.bed`` that has one site after the other."""
@@ -153,9 +156,8 @@ class BedWriter(FilesWriter):
         self._unphased = 0
         bim, fam = self._beside
         try:
-            code = {"M": "1", "F": "2"}
             rows = (
-                f"0\t{self.word(name, 'sample name')}\t0\t0\t{code.get(self.sexes.get(name, ''), '0')}\t-9\n"
+                f"0\t{self.word(name, 'sample name')}\t0\t0\t{SEX_CODES.get(self.sexes.get(name, ''), '0')}\t-9\n"
                 for name in self.samples
             )
             self._guard(lambda: fam.write_text("".join(rows)))

@@ -19,7 +19,7 @@ from data_prep.alleles import INFO_LINES, is_structural, kept_info
 from data_prep.errors import InputError, OutputError
 from data_prep.files import read_text, require_file
 from data_prep.formats import need
-from data_prep.plink1 import columns_of, people_of, positions, sexes_of
+from data_prep.plink1 import SEX_CODES, columns_of, people_of, positions, sexes_of
 from data_prep.regions import Region
 from data_prep.sexes import Sexes
 from data_prep.sources import Records, RecordSource, Sites, rows_at_once
@@ -190,8 +190,7 @@ class PgenWriter(FilesWriter):
         self._waiting: Any = None
         self._calls = self._folder / "calls.gz"
         try:
-            code = {"M": "1", "F": "2"}
-            rows = (f"{self._person(name)}\t{code.get(self.sexes.get(name, ''), 'NA')}\n" for name in self.samples)
+            rows = (f"{self._person(name)}\t{SEX_CODES.get(self.sexes.get(name, ''), 'NA')}\n" for name in self.samples)
             text = "#IID\tSEX\n" + "".join(rows)
             self._guard(lambda: psam.write_text(text))
             self._pvar = self._guard(lambda: pvar.open("w"))

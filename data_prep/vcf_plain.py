@@ -190,8 +190,8 @@ class PlainLines:
             # Before the first record of a contig an index may lead to the header or into another contig.
             while not there and begin < len(text):
                 side = part.side(text, begin)
-                there = side == 0 or (side > 0 and (met or text.startswith(part.contig + b"\t", begin)))
                 met |= text.startswith(part.contig + b"\t", begin)
+                there = side == 0 or (side > 0 and met)
                 begin = begin if there else text.index(b"\n", begin) + 1
             if begin < len(text):
                 yield text, begin
